@@ -1,0 +1,266 @@
+"""What an execution came to: one frozen object, the same in Python, JSON, a database row and a queue."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class Status(enum.StrEnum):
+    """How an execution ended. Closed: every path ends in one of these."""
+
+    OK = "ok"
+    """The code ran to its end."""
+    ERROR = "error"
+    """The code raised an exception, or exited with a code other than zero."""
+    REJECTED = "rejected"
+    """A validator refused the code; nothing ran."""
+    TIMEOUT = "timeout"
+    """The wall clock or the CPU time ran out."""
+    MEMORY_LIMIT = "memory_limit"
+    """It wanted more memory than it may have."""
+    OUTPUT_LIMIT = "output_limit"
+    """It wrote more output than it may."""
+    KILLED = "killed"
+    """A signal ended it: a crash, its own doing, or a forbidden system call."""
+    CANCELLED = "cancelled"
+    """The caller gave up on it."""
+    FAILED = "failed"
+    """Our own failure; recorded here and raised as an exception."""
+
+
+@functools.total_ordering
+class IsolationLevel(enum.StrEnum):
+    """How thick the wall is; ordered from none upwards."""
+
+    NONE = "none"
+    PROCESS = "process"
+    NAMESPACE = "namespace"
+    CONTAINER = "container"
+    GVISOR = "gvisor"
+    MICROVM = "microvm"
+    REMOTE = "remote"
+
+    @property
+    def rank(self) -> int:
+        return list(type(self)).index(self)
+
+    # StrEnum would compare alphabetically.
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, IsolationLevel):
+            return NotImplemented
+        return self.rank < other.rank
+
+    def __gt__(self, other: object) -> bool:
+        return isinstance(other, IsolationLevel) and self.rank > other.rank
+
+    def __le__(self, other: object) -> bool:
+        return isinstance(other, IsolationLevel) and self.rank <= other.rank
+
+    def __ge__(self, other: object) -> bool:
+        return isinstance(other, IsolationLevel) and self.rank >= other.rank
+
+
+class Severity(enum.StrEnum):
+    """What a rule does when it matches."""
+
+    ERROR = "error"
+    """The code is refused."""
+    WARNING = "warning"
+    """The code runs; the finding is reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """One finding of a validator, written so that the author of the code (often an LLM) can act on it."""
+
+    rule: str
+    """The rule's id, such as ``import.denied``."""
+    severity: Severity
+    line: int
+    """1-based; 0 when the finding is about the whole source."""
+    column: int
+    """1-based, in characters; 0 when unknown."""
+    message: str
+    """What is wrong, in one sentence."""
+    fix: str = ""
+    """What to write instead."""
+    source_line: str = ""
+    """The offending line, shortened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorInfo:
+    """The exception the code ended with, as told from inside the cell."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    """As Python prints it, with the user's own line numbers and without our frames."""
+    line: int = 0
+    """The innermost line of the user's code, 1-based; 0 when unknown."""
+    source_line: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redaction:
+    """A secret that was taken out of the output."""
+
+    kind: str
+    """The rule that found it, such as ``aws-access-key``."""
+    where: str
+    """``stdout``, ``stderr``, ``value``, ``error`` or ``artifact:NAME``."""
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file the code left in its work directory."""
+
+    name: str
+    """Relative, with ``/`` between parts, safe to join to a directory."""
+    size: int
+    sha256: str
+    content: bytes = field(repr=False, default=b"")
+
+    def save(self, directory: str | Path) -> Path:
+        """Write it below ``directory`` (made if missing) and return where. An existing file is replaced."""
+        target = Path(directory) / self.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(self.content)
+        return target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What it used, measured from outside the cell."""
+
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    """The most it held at once on top of the preloaded heap."""
+    processes: int = 0
+    """The most processes seen at once, itself included."""
+    output_bytes: int = 0
+    """stdout and stderr together, before redaction and truncation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """How long each step of the pipeline took, in seconds."""
+
+    admit_seconds: float = 0.0
+    syntax_seconds: float = 0.0
+    policy_seconds: float = 0.0
+    acquire_seconds: float = 0.0
+    run_seconds: float = 0.0
+    output_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxInfo:
+    """Where it ran and what stood around it."""
+
+    name: str
+    isolation: IsolationLevel
+    layers: tuple[str, ...] = ()
+    """The ids of the layers that were on, outermost first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionResult:
+    """Everything there is to say about one execution."""
+
+    status: Status
+    reason: str
+    """One sentence: why this status, and which layer decided."""
+    decided_by: str
+    """The step that decided: ``syntax``, ``policy``, ``code``, ``limits``, ``kernel``, ``caller`` or ``sandbox``."""
+    stdout: str = ""
+    stderr: str = ""
+    value: Any = None
+    """The last expression, or the variable ``result``, as JSON data; None when there is none."""
+    value_repr: str | None = None
+    """``repr`` of that value, shortened; None when there is none."""
+    displays: tuple[Mapping[str, Any], ...] = ()
+    """MIME bundles: ``{"text/plain": ..., "text/html": ...}``."""
+    error: ErrorInfo | None = None
+    violations: tuple[Violation, ...] = ()
+    redactions: tuple[Redaction, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Remarks from our side: output cut, a file not collected and why, processes that were ended."""
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    sandbox: SandboxInfo | None = None
+    """None when nothing ran."""
+    execution_id: str = ""
+    code_sha256: str = ""
+    """SHA-256 of the code's UTF-8 bytes, in hex."""
+    cached: bool = False
+
+    @property
+    def success(self) -> bool:
+        """True only for ``Status.OK``."""
+        return self.status is Status.OK
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; an artifact's bytes are left out. Its shape is documented in docs/reference/result.md."""
+        data: dict[str, Any] = {"schema": SCHEMA_VERSION, "success": self.success}
+        for name in self.__dataclass_fields__:
+            data[name] = getattr(self, name)
+        data["status"] = self.status.value
+        data["displays"] = [dict(bundle) for bundle in self.displays]
+        data["error"] = asdict(self.error) if self.error else None
+        data["violations"] = [{**asdict(item), "severity": item.severity.value} for item in self.violations]
+        data["redactions"] = [asdict(item) for item in self.redactions]
+        data["artifacts"] = [{"name": item.name, "size": item.size, "sha256": item.sha256} for item in self.artifacts]
+        data["notes"] = list(self.notes)
+        data["usage"] = asdict(self.usage)
+        data["timings"] = asdict(self.timings)
+        if self.sandbox:
+            data["sandbox"] = {
+                "name": self.sandbox.name,
+                "isolation": self.sandbox.isolation.value,
+                "layers": list(self.sandbox.layers),
+            }
+        return data
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """``to_dict`` as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What the validators say of a piece of code; nothing was run."""
+
+    violations: tuple[Violation, ...]
+    code_sha256: str
+    policy: str
+    syntax_seconds: float = 0.0
+    policy_seconds: float = 0.0
+
+    @property
+    def accepted(self) -> bool:
+        """True when no violation is an error."""
+        return all(item.severity is not Severity.ERROR for item in self.violations)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "accepted": self.accepted,
+            "policy": self.policy,
+            "code_sha256": self.code_sha256,
+            "violations": [{**asdict(item), "severity": item.severity.value} for item in self.violations],
+            "timings": {"syntax_seconds": self.syntax_seconds, "policy_seconds": self.policy_seconds},
+        }
