@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -36,7 +35,6 @@ class Status(enum.StrEnum):
     """Our own failure; recorded here and raised as an exception."""
 
 
-@functools.total_ordering
 class IsolationLevel(enum.StrEnum):
     """How thick the wall is; ordered from none upwards."""
 
