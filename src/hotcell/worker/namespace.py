@@ -1,0 +1,158 @@
+"""The module a cell runs in: curated builtins, a guarded ``import``, and the caller's variables.
+
+This is advice with teeth: it turns an honest mistake into a clear message. It is not the wall. Only the cell's own
+frames see these builtins; the libraries it imports keep the real ones and import what they need.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import ModuleType
+from typing import Any, NoReturn
+
+_REAL_IMPORT = builtins.__import__
+_REAL_INPUT = builtins.input
+_NAMES_SHOWN = 40
+
+
+def make_module(rules: Mapping[str, Any], context: Mapping[str, Any], filename: str) -> ModuleType:
+    """A fresh ``__main__`` with the builtins that ``rules`` (see ``Policy.namespace_rules``) leave."""
+    module = ModuleType("__main__")
+    namespace = module.__dict__
+    # Scripts use __file__ to find the folder they are in, and inspect needs it to find the source of a class.
+    namespace["__file__"] = filename
+    namespace["__builtins__"] = make_builtins(rules)
+    namespace.update(context)
+    return module
+
+
+def make_builtins(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the builtins, with the denied names replaced by functions that say so."""
+    names = dict(builtins.__dict__)
+    names["exit"] = names["quit"] = leave
+    names["input"] = read_line
+    policy = rules.get("policy", "current")
+    for name in rules.get("builtins_denied") or ():
+        names[name] = _refusal(name, policy)
+    # The import statement looks this name up, so it is guarded, never refused.
+    names["__import__"] = make_import(rules)
+    return names
+
+
+def leave(code: object = None) -> NoReturn:
+    """End the cell, as ``sys.exit`` does."""
+    raise SystemExit(code)
+
+
+def read_line(prompt: object = "") -> str:
+    """``input``, with a message that helps when there is nobody to answer."""
+    try:
+        return _REAL_INPUT(prompt)
+    except EOFError:
+        message = "input() has nothing to read: stdin is empty here. Pass values in as context variables."
+        raise EOFError(message) from None
+
+
+def _refusal(name: str, policy: str) -> Callable[..., NoReturn]:
+    def refused(*args: object, **kwargs: object) -> NoReturn:
+        raise PermissionError(f"{name}() is not available here: the {policy} policy denies it.")
+
+    refused.__name__ = refused.__qualname__ = name
+    return refused
+
+
+def make_import(rules: Mapping[str, Any]) -> Callable[..., Any]:
+    """The ``__import__`` of the cell's own frames. Raises ImportError for a module the rules do not permit."""
+    allowed = rules.get("imports_allowed")
+    if allowed is None and not rules.get("imports_denied"):
+        return _REAL_IMPORT
+    return _ImportGuard(
+        None if allowed is None else frozenset(allowed),
+        frozenset(rules.get("imports_denied") or ()),
+        rules.get("policy", "current"),
+    ).import_module
+
+
+class _ImportGuard:
+    """Allows or denies by module prefix; the longest prefix that is named decides."""
+
+    def __init__(self, allowed: Collection[str] | None, denied: Collection[str], policy: str) -> None:
+        self._allowed = allowed
+        self._denied = denied
+        self._policy = policy
+        self._facades: dict[str, ModuleType] = {}
+
+    def import_module(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        """Same signature as ``builtins.__import__``."""
+        if type(name) is not str:
+            raise TypeError("the module name must be a str")
+        if level:  # A cell is in no package, so the real function has the right message.
+            return _REAL_IMPORT(name, globals, locals, fromlist or (), level)
+        if fromlist:
+            return self._import_from(name, fromlist)
+        if not self._permits(name):
+            self._refuse(name)
+        module = _REAL_IMPORT(name)
+        root = name.partition(".")[0]
+        return module if root == name or self._permits(root) else self._facade(name)
+
+    def _import_from(self, name: str, fromlist: Sequence[str]) -> Any:
+        wanted = [f"{name}.{item}" for item in fromlist]
+        if self._permits(name):
+            for item in wanted:
+                if item in self._denied:
+                    self._refuse(item)
+            return _REAL_IMPORT(name, None, None, fromlist)
+        if not all(map(self._permits, wanted)):
+            self._refuse(name)
+        module = _REAL_IMPORT(name, None, None, fromlist)
+        part = ModuleType(name)
+        for item in fromlist:
+            setattr(part, item, getattr(module, item))
+        return part
+
+    def _permits(self, name: str) -> bool:
+        while name:
+            if name in self._denied:
+                return False
+            if self._allowed is not None and name in self._allowed:
+                return True
+            name = name.rpartition(".")[0]
+        return self._allowed is None
+
+    def _facade(self, name: str) -> ModuleType:
+        """``import os.path`` binds ``os``; where only ``os.path`` is allowed, a stand-in with that one attribute."""
+        parts = name.split(".")
+        root = node = self._facades.setdefault(parts[0], ModuleType(parts[0]))
+        for depth, part in enumerate(parts[1:], 2):
+            path = ".".join(parts[:depth])
+            if self._permits(path):
+                setattr(node, part, sys.modules.get(path) or importlib.import_module(path))
+                break
+            following = self._facades.setdefault(path, ModuleType(path))
+            setattr(node, part, following)
+            node = following
+        return root
+
+    def _refuse(self, name: str) -> NoReturn:
+        if self._allowed is None:
+            hint = f"Every module may be imported except: {_listing(self._denied)}."
+        else:
+            hint = f"Allowed modules: {_listing(self._allowed)}."
+        raise ImportError(f"Importing {name!r} is not allowed by the {self._policy} policy. {hint}", name=name)
+
+
+def _listing(names: Collection[str]) -> str:
+    ordered = sorted(names)
+    shown = ", ".join(ordered[:_NAMES_SHOWN]) or "none"
+    return shown if len(ordered) <= _NAMES_SHOWN else f"{shown} and {len(ordered) - _NAMES_SHOWN} more"

@@ -1,0 +1,156 @@
+"""Runs one piece of code and says what became of it, as JSON data.
+
+``run`` is for a process that exists for this cell alone: it takes over ``__main__`` and ends as Python ends.
+``run_in`` leaves the process around the cell as it was. Whatever the report says is told from inside, so the other side
+treats it as hostile; what is grabbed at import time here is for honest code that patches a module, not for security.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from hotcell.worker import namespace, streams, tracebacks, values
+from hotcell.worker.tracebacks import Source
+
+_NOTHING = object()
+_EXIT_CODE: Any = SystemExit.__dict__["code"]
+_RECURSION_LIMIT = sys.getrecursionlimit()
+_RESERVE_BYTES = 4 << 20
+# The real ones: the code may replace the names in sys, threading and atexit.
+_set_trace, _set_profile, _set_recursion_limit = sys.settrace, sys.setprofile, sys.setrecursionlimit
+_join_threads: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]  # what Python calls at its end
+_run_exit_functions = atexit._run_exitfuncs
+
+_reserve: list[bytearray] = []
+_previous_main: list[ModuleType] = []
+
+
+def prepare() -> None:
+    """Once per process that will run cells, or once before such processes are forked."""
+    streams.prepare_streams()
+    # Untouched pages cost nothing; freed when memory is short, they let the report be built.
+    _reserve[:] = [bytearray(_RESERVE_BYTES)]
+    _forget_exit_functions()
+
+
+def run(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Run ``request["code"]`` as the ``__main__`` of this process. Returns the report; see ``run_in`` for its keys.
+
+    Then, as at the end of any Python program: non-daemon threads are joined, ``atexit`` functions called, streams
+    flushed. A process is good for one call.
+    """
+    source = Source(request["code"], request.get("filename", "<cell>"))
+    module = namespace.make_module(request["namespace"], request["context"], source.filename)
+    _previous_main.append(sys.modules["__main__"])  # kept alive: its functions may be on our stack
+    sys.modules["__main__"] = module
+    sys.argv = [source.filename]
+    report = run_in(module, source, request, at_end=_end_as_python_does)
+    streams.flush_streams()
+    return report
+
+
+def run_in(
+    module: ModuleType, source: Source, request: Mapping[str, Any], *, at_end: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """Run the source in the module's namespace; ``at_end`` is called between the code and the report.
+
+    The report: ``outcome`` (``ok``, ``error`` or ``exit``), ``exit_code``, ``value``, ``value_repr``, ``error`` (see
+    ``tracebacks.describe``) and ``memory_error``. It can be written as JSON without NaN. Never raises.
+    """
+    source.register()
+    value, error = _execute(request["code"], source, module.__dict__, request["context"])
+    _set_trace(None)
+    _set_profile(None)
+    _set_recursion_limit(max(_RECURSION_LIMIT, sys.getrecursionlimit()))
+    try:
+        report = _failure(error, source) if error is not None else None
+        error = None
+        if at_end is not None:
+            at_end()
+        return report or _success(value, request["value_bytes"])
+    except BaseException as late:  # a timer, a signal handler or another thread of the cell hit us here
+        return _report("error", 1, error=tracebacks.describe(late, source))
+
+
+def _execute(
+    text: str, source: Source, names: dict[str, Any], context: Mapping[str, Any]
+) -> tuple[Any, BaseException | None]:
+    """The value of the last expression or, when there is none, of ``result``; or what was raised instead."""
+    try:
+        tree = compile(text, source.filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        body = compile(tree, source.filename, "exec", dont_inherit=True) if tree.body else None
+        final = compile(ast.Expression(last.value), source.filename, "eval", dont_inherit=True) if last else None
+        del tree, last
+        if body is not None:
+            exec(body, names)
+        value = eval(final, names) if final is not None else None
+        if value is None:
+            value = names.get("result")
+            if value is context.get("result", _NOTHING):
+                value = None
+        return value, None
+    except BaseException as error:  # whatever the code raises is its result
+        return None, error
+
+
+def _success(value: Any, value_bytes: int) -> dict[str, Any]:
+    data, text = (None, None) if value is None else values.convert(value, value_bytes)
+    return _report("ok", 0, value=data, value_repr=text)
+
+
+def _failure(error: BaseException, source: Source) -> dict[str, Any]:
+    if issubclass(type(error), SystemExit):
+        return _exit(error, source)
+    failed_allocation = tracebacks.is_failed_allocation(error, source)
+    if failed_allocation:
+        _reserve.clear()
+        tracebacks.release_frames(error)
+    return _report("error", 1, error=tracebacks.describe(error, source), memory_error=failed_allocation)
+
+
+def _exit(error: BaseException, source: Source) -> dict[str, Any]:
+    code = _EXIT_CODE.__get__(error)
+    if code is None:
+        return _report("ok", 0)
+    if issubclass(type(code), int):
+        code = int.__index__(code) & 0xFF  # as the system reports it
+    else:
+        streams.write_error(tracebacks.safe_text(code))
+        code = 1
+    if code == 0:
+        return _report("ok", 0)
+    return _report("exit", code, error=tracebacks.describe(error, source))
+
+
+def _report(outcome: str, exit_code: int, **parts: Any) -> dict[str, Any]:
+    blank = {"value": None, "value_repr": None, "error": None, "memory_error": False}
+    return {"outcome": outcome, "exit_code": exit_code, **blank, **parts}
+
+
+def _end_as_python_does() -> None:
+    for step in (_join_threads, _run_exit_functions):
+        try:
+            step()
+        except BaseException as error:  # from the cell's own thread hooks and exit functions
+            streams.write_error(f"Exception ignored at exit: {tracebacks.type_name(error)}")
+
+
+def _forget_exit_functions() -> None:
+    """What libraries registered before the fork is not the cell's to run, but for what flushes or joins its own."""
+    atexit._clear()
+    for owner, name in (("logging", "shutdown"), ("multiprocessing.util", "_exit_function")):
+        if owner in sys.modules:
+            atexit.register(getattr(sys.modules[owner], name))
+    finalize: Any = weakref.finalize
+    for entry in finalize._registry.values():
+        entry.atexit = False
+    if finalize._registered_with_atexit:
+        atexit.register(finalize._exitfunc)

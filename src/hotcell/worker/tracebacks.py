@@ -1,0 +1,194 @@
+"""What an exception says of itself, with the cell's own lines and without ours, whatever the exception is up to."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import traceback
+from opcode import opmap
+from types import TracebackType
+from typing import Any
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_MESSAGE_CHARS = 4_000
+_TRACEBACK_CHARS = 20_000
+_HEAD_CHARS = 6_000
+_SOURCE_LINE_CHARS = 200
+_FRAMES_PER_END = 500
+_CHAIN = 20
+_RAISE = opmap["RAISE_VARARGS"]
+
+# A subclass can shadow these with properties that lie or raise; the base's descriptors cannot be shadowed.
+_TRACEBACK: Any = BaseException.__dict__["__traceback__"]
+_CAUSE: Any = BaseException.__dict__["__cause__"]
+_CONTEXT: Any = BaseException.__dict__["__context__"]
+_MEMBERS: Any = BaseExceptionGroup.__dict__["exceptions"]
+_TYPE_NAME: Any = type.__dict__["__name__"]
+
+
+class Source:
+    """The text of a cell, known to ``linecache`` as ``filename`` and shown to people as ``shown``."""
+
+    def __init__(self, text: str, filename: str, shown: str | None = None) -> None:
+        self.filename = filename
+        self.shown = shown or filename
+        # Python ends lines at these only; str.splitlines() knows more, and would shift the numbers.
+        plain = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+        self.lines = [line + "\n" for line in plain.split("\n")]
+
+    def register(self) -> None:
+        """Let tracebacks, ``inspect`` and ``warnings`` find the lines."""
+        linecache.cache[self.filename] = (len(self.lines), None, self.lines, self.filename)
+
+    def forget(self) -> None:
+        """Undo ``register``."""
+        linecache.cache.pop(self.filename, None)
+
+    def line(self, number: int) -> str:
+        """One line, 1-based, stripped and shortened; empty when there is none."""
+        if not 1 <= number <= len(self.lines):
+            return ""
+        return self.lines[number - 1].strip()[:_SOURCE_LINE_CHARS]
+
+
+def describe(error: BaseException, source: Source) -> dict[str, Any]:
+    """The ``error`` of a report: type, message, traceback, line, source_line. Never raises."""
+    kind = type_name(error)
+    message = safe_text(error)
+    number = _user_line(error, source)
+    line = source.line(number)
+    try:
+        _trim(error)
+        if number and not line:
+            number = 0
+        text = _format(error, source)
+    except BaseException:  # an exception of the cell's own making may do anything while it is looked at
+        where = f'  File "{source.shown}", line {number}\n    {line}\n' if number else ""
+        text = f"Traceback (most recent call last):\n{where}{kind}: {message}\n"
+    return {
+        "type": _encodable(kind[:_SOURCE_LINE_CHARS]),
+        "message": _encodable(_cut(message, _MESSAGE_CHARS // 4, _MESSAGE_CHARS)),
+        "traceback": _encodable(_cut(text, _HEAD_CHARS, _TRACEBACK_CHARS)),
+        "line": number,
+        "source_line": _encodable(line),
+    }
+
+
+def type_name(value: object) -> str:
+    """The plain name of its type, whatever the type's metaclass says."""
+    return str(_TYPE_NAME.__get__(type(value)))
+
+
+def safe_text(value: object) -> str:
+    """``str(value)`` as an exact str. Never raises."""
+    try:
+        return str.__str__(str(value))
+    except BaseException:  # __str__ is the cell's own code
+        return f"<str() of this {type_name(value)} failed>"
+
+
+def is_failed_allocation(error: BaseException, source: Source) -> bool:
+    """Whether it is a MemoryError that nobody in the cell raised by hand."""
+    if not issubclass(type(error), MemoryError):
+        return False
+    own = [entry for entry in _entries(error) if entry.tb_frame.f_code.co_filename == source.filename]
+    if not own or own[-1].tb_lasti < 0:
+        return True
+    return own[-1].tb_frame.f_code.co_code[own[-1].tb_lasti] != _RAISE
+
+
+def release_frames(error: BaseException) -> None:
+    """Let go of what the failed functions held in their variables."""
+    traceback.clear_frames(_TRACEBACK.__get__(error))
+
+
+def _entries(error: BaseException) -> list[TracebackType]:
+    entries = []
+    entry = _TRACEBACK.__get__(error)
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    return entries
+
+
+def _user_line(error: BaseException, source: Source) -> int:
+    for entry in reversed(_entries(error)):
+        if entry.tb_frame.f_code.co_filename == source.filename:
+            return entry.tb_lineno or 0
+    if type(error) in (SyntaxError, IndentationError, TabError) and isinstance(error, SyntaxError):
+        return error.lineno or 0 if error.filename == source.filename else 0
+    return 0
+
+
+def _trim(error: BaseException) -> None:
+    """Take our frames, the middle of an endless recursion and the far end of a long chain out, in place."""
+    seen: set[int] = set()
+    pending = [(error, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        _TRACEBACK.__set__(item, _without_ours(_entries(item)))
+        if depth >= _CHAIN:
+            _CAUSE.__set__(item, None)
+            _CONTEXT.__set__(item, None)
+        linked = [_CAUSE.__get__(item), _CONTEXT.__get__(item)]
+        if isinstance(item, BaseExceptionGroup):
+            linked.extend(_MEMBERS.__get__(item))
+        pending.extend((other, depth + 1) for other in linked if other is not None)
+
+
+def _without_ours(entries: list[TracebackType]) -> TracebackType | None:
+    kept = [entry for entry in entries if not entry.tb_frame.f_code.co_filename.startswith(_HERE)]
+    if len(kept) > 2 * _FRAMES_PER_END:
+        kept = kept[:_FRAMES_PER_END] + kept[-_FRAMES_PER_END:]
+    for entry, following in zip(kept, [*kept[1:], None], strict=True):
+        if entry.tb_next is not following:
+            entry.tb_next = following
+    return kept[0] if kept else None
+
+
+def _format(error: BaseException, source: Source) -> str:
+    report = traceback.TracebackException(type(error), error, _TRACEBACK.__get__(error), compact=True)
+    pending: list[traceback.TracebackException | None] = [report]
+    seen: set[int] = set()
+    prefixes = _library_prefixes()
+    while pending:
+        part = pending.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        for frame in part.stack:
+            frame.filename = source.shown if frame.filename == source.filename else _short(frame.filename, prefixes)
+        if getattr(part, "filename", None) == source.filename:  # a SyntaxError
+            part.filename = source.shown
+            if part.text is None and part.lineno:
+                part.text = source.line(int(part.lineno))
+                part.offset = None
+        pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
+    return "".join(report.format())
+
+
+def _library_prefixes() -> list[str]:
+    folders = {os.path.dirname(os.__file__), *(path for path in sys.path if isinstance(path, str) and path)}
+    return sorted((folder.rstrip(os.sep) + os.sep for folder in folders), key=len, reverse=True)
+
+
+def _short(filename: str, prefixes: list[str]) -> str:
+    for prefix in prefixes:
+        if filename.startswith(prefix):
+            return filename[len(prefix) :]
+    return filename
+
+
+def _cut(text: str, head: int, most: int) -> str:
+    if len(text) <= most:
+        return text
+    return f"{text[:head]}\n[... {len(text) - most} characters left out ...]\n{text[head - most :]}"
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates cannot be sent as UTF-8, so they are shown escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,314 @@
+"""The value of a cell as JSON data, within a size, whatever the value is up to.
+
+None, bool, int, str    as they are (an int of more than 4,300 digits: a note of its size)
+float                   as it is; NaN and the infinities become null, as in pandas and JavaScript
+list, tuple, range, deque, dict views    list
+set, frozenset          list, sorted where its items can be
+dict, mappings          object; keys that are not strings become their JSON text, or their repr
+dataclass, namedtuple   object, by field name
+Enum                    its value
+datetime, date, time    ISO 8601 text
+timedelta               seconds, as a number
+Decimal, Fraction, UUID, Path, complex    text
+bytes, bytearray        Base64 text
+numpy scalar, array     number, nested lists
+pandas Timestamp, Index, Series, DataFrame   text; list; {name, index, data}; {columns, index, data, shape}
+anything else           its repr as text when inside a container; alone, no value but its repr
+
+A value that does not fit ``value_bytes`` as JSON has only a repr. Nothing is called on a subclass of a builtin but the
+builtin's own methods, so a subclass cannot lie about its content.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import json
+import pathlib
+import reprlib
+import sys
+import types
+import uuid
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+_DEPTH = 50
+_INT_BITS = 14_280  # 4,300 decimal digits, beyond which Python refuses to convert
+_REPR_CHARS = 8_000
+_INNER_REPR_CHARS = 200
+_FRAME_ROWS = 10_000
+_dumps = json.dumps
+_MRO: Any = type.__dict__["__mro__"]
+
+
+class _TooLarge(Exception):
+    """The value does not fit."""
+
+
+class _Opaque(Exception):
+    """The value has no JSON form."""
+
+
+def convert(value: Any, value_bytes: int) -> tuple[Any, str | None]:
+    """``(JSON data, shortened repr)``. The data is None when there is no JSON form that fits. Never raises."""
+    if value is None:
+        return None, None
+    try:
+        data = _Converter(value_bytes).convert(value, 0)
+        if len(_dumps(data, ensure_ascii=False, allow_nan=False).encode()) > value_bytes:
+            raise _TooLarge
+    except _TooLarge:
+        return None, short_repr(value, _bounded.repr)
+    except BaseException:  # the cell's own methods ran; also _Opaque
+        return None, short_repr(value, repr)
+    return data, short_repr(value, repr)
+
+
+def short_repr(value: Any, function: Callable[[Any], str], most: int = _REPR_CHARS) -> str:
+    """``function(value)`` as an exact, encodable str of at most ``most`` characters. Never raises."""
+    try:
+        if type(value) is int and value.bit_length() > _INT_BITS:
+            return f"<int of {value.bit_length()} bits>"
+        text = str.__str__(function(value))
+    except BaseException as error:  # __repr__ is the cell's own code
+        name = type.__dict__["__name__"].__get__(type(error))
+        text = f"<repr failed: {name}>"
+    if len(text) > most:
+        text = f"{text[: most * 3 // 4]}...{text[-most // 5 :]}"
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+_bounded = reprlib.Repr()
+_bounded.maxlist = _bounded.maxtuple = _bounded.maxdict = _bounded.maxset = _bounded.maxfrozenset = 50
+_bounded.maxarray = _bounded.maxdeque = 50
+_bounded.maxstring = _bounded.maxother = _REPR_CHARS
+_bounded.maxlevel = 4
+
+
+class _Converter:
+    """One conversion: what is left of the size, and the containers it is inside of."""
+
+    def __init__(self, value_bytes: int) -> None:
+        self._left = value_bytes
+        self._inside: set[int] = set()
+
+    def convert(self, value: Any, depth: int) -> Any:
+        """JSON data. Raises _TooLarge or _Opaque, or whatever the cell's own objects raise."""
+        if value is None or value is True or value is False:
+            self._spend(4)
+            return value
+        kind = type(value)
+        method = _METHODS.get(kind) or _method_of(kind)
+        if method in _SCALARS:
+            return self._scalar(method(value))
+        if depth >= _DEPTH:
+            return self._scalar("<too deep>")
+        if id(value) in self._inside:
+            return self._scalar("<cycle>")
+        self._inside.add(id(value))
+        try:
+            return method(self, value, depth + 1)
+        except _Opaque:
+            if depth == 0:
+                raise
+            return self._scalar(short_repr(value, repr, _INNER_REPR_CHARS))
+        finally:
+            self._inside.discard(id(value))
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _TooLarge
+
+    def _scalar(self, data: Any) -> Any:
+        self._spend(len(data) + 2 if type(data) is str else 2)
+        return _encodable(data) if type(data) is str else data
+
+    def items(self, values: Iterable[Any], depth: int) -> list[Any]:
+        self._spend(2)
+        return [self.convert(item, depth) for item in values]
+
+    def sorted_items(self, values: Iterable[Any], depth: int) -> list[Any]:
+        items = self.items(values, depth)
+        try:
+            items.sort()
+        except TypeError:
+            items.sort(key=lambda item: _dumps(item, sort_keys=True))
+        return items
+
+    def mapping(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
+        self._spend(2)
+        return {self._key(key): self.convert(item, depth) for key, item in pairs}
+
+    def _key(self, key: Any) -> str:
+        if type(key) is not str:
+            method = _METHODS.get(type(key)) or _method_of(type(key))
+            data = key if key is None or type(key) is bool else method(key) if method in _SCALARS else _Opaque
+            key = short_repr(key, repr, _INNER_REPR_CHARS) if data is _Opaque else data
+            key = key if type(key) is str else _dumps(key)
+        self._spend(len(key) + 4)
+        return _encodable(key)
+
+    def opaque(self, value: Any, depth: int) -> Any:
+        raise _Opaque
+
+    def foreign(self, value: Any, depth: int) -> Any:
+        """A class that is not the standard library's, by what it is made of."""
+        kind = type(value)
+        fields = kind.__dict__.get("__dataclass_fields__") or getattr(kind, "__dataclass_fields__", None)
+        if type(fields) is dict:
+            names = [field.name for field in dataclasses.fields(kind)]
+            return self.mapping(((name, getattr(value, name)) for name in names), depth)
+        for base in _MRO.__get__(kind):
+            convert = _LIBRARY.get((str(base.__module__).partition(".")[0], base.__name__))
+            if convert is not None:
+                return convert(self, value, depth)
+        raise _Opaque
+
+    def tuple(self, value: Any, depth: int) -> Any:
+        names = getattr(type(value), "_fields", None) if type(value) is not tuple else None
+        if type(names) is tuple and len(names) == tuple.__len__(value) and all(type(name) is str for name in names):
+            return self.mapping(zip(names, tuple.__iter__(value), strict=True), depth)
+        return self.items(tuple.__iter__(value), depth)
+
+    def member(self, value: enum.Enum, depth: int) -> Any:
+        return self.convert(object.__getattribute__(value, "_value_"), depth)
+
+    def array(self, value: Any, depth: int) -> Any:
+        self._check(value.size)
+        if value.dtype.kind in "mM":
+            return self.convert(_without_nat(value.astype(str).tolist()), depth)
+        return self.convert(value.tolist(), depth)
+
+    def numpy_scalar(self, value: Any, depth: int) -> Any:
+        if value.dtype.kind in "mM":
+            return self.convert(_without_nat(str(value)), depth)
+        plain = value.item()
+        return self.convert(plain if type(plain) is not type(value) else float(value), depth)
+
+    def index(self, value: Any, depth: int) -> Any:
+        self._check(len(value))
+        return self.items(value.tolist(), depth)
+
+    def series(self, value: Any, depth: int) -> Any:
+        self._check(len(value))
+        return self.mapping([("name", value.name), ("index", value.index), ("data", value.tolist())], depth)
+
+    def frame(self, value: Any, depth: int) -> Any:
+        top = value.iloc[:_FRAME_ROWS]
+        self._check(top.shape[0] * top.shape[1])
+        columns = [top.iloc[:, place].tolist() for place in range(top.shape[1])]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        parts = [("columns", top.columns), ("index", top.index), ("data", rows), ("shape", list(value.shape))]
+        return self.mapping(parts, depth)
+
+    def _check(self, count: int) -> None:
+        if count * 2 > self._left:
+            raise _TooLarge
+
+
+def _without_nat(data: Any) -> Any:
+    if type(data) is list:
+        return [_without_nat(item) for item in data]
+    return None if data == "NaT" else data
+
+
+def _integer(value: Any) -> Any:
+    plain = int.__index__(value)
+    return plain if plain.bit_length() <= _INT_BITS else f"<int of {plain.bit_length()} bits>"
+
+
+def _float(value: Any) -> float | None:
+    plain = float.__float__(value)
+    return plain if plain - plain == 0 else None
+
+
+def _decimal(value: Any) -> str | None:
+    return decimal.Decimal.__str__(value) if decimal.Decimal.is_finite(value) else None
+
+
+def _base64(value: Any) -> str:
+    return base64.b64encode(bytes(memoryview(value))).decode("ascii")
+
+
+# Exact types and base-class methods. The first class of the method resolution order that is found here decides.
+_SCALARS: set[Any] = {
+    str.__str__,
+    _integer,
+    _float,
+    _decimal,
+    _base64,
+    complex.__repr__,
+    fractions.Fraction.__str__,
+    uuid.UUID.__str__,
+    pathlib.PurePath.__str__,
+    datetime.datetime.isoformat,
+    datetime.date.isoformat,
+    datetime.time.isoformat,
+    datetime.timedelta.total_seconds,
+}
+_METHODS: dict[type, Any] = {
+    str: str.__str__,
+    int: _integer,
+    float: _float,
+    complex: complex.__repr__,
+    bytes: _base64,
+    bytearray: _base64,
+    decimal.Decimal: _decimal,
+    fractions.Fraction: fractions.Fraction.__str__,
+    uuid.UUID: uuid.UUID.__str__,
+    pathlib.PurePath: pathlib.PurePath.__str__,
+    datetime.datetime: datetime.datetime.isoformat,
+    datetime.date: datetime.date.isoformat,
+    datetime.time: datetime.time.isoformat,
+    datetime.timedelta: datetime.timedelta.total_seconds,
+    list: lambda self, value, depth: self.items(list.__iter__(value), depth),
+    tuple: _Converter.tuple,
+    range: lambda self, value, depth: self.items(value, depth),
+    array.array: lambda self, value, depth: self.items(array.array.tolist(value), depth),
+    collections.deque: lambda self, value, depth: self.items(collections.deque.__iter__(value), depth),
+    set: lambda self, value, depth: self.sorted_items(set.__iter__(value), depth),
+    frozenset: lambda self, value, depth: self.sorted_items(frozenset.__iter__(value), depth),
+    dict: lambda self, value, depth: self.mapping(dict.items(value), depth),
+    types.MappingProxyType: lambda self, value, depth: self.mapping(islice(value.items(), self._left), depth),
+    type({}.keys()): lambda self, value, depth: self.items(value, depth),
+    type({}.values()): lambda self, value, depth: self.items(value, depth),
+    type({}.items()): lambda self, value, depth: self.items(value, depth),
+    enum.Enum: _Converter.member,
+    object: _Converter.foreign,
+}
+_LIBRARY: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _Converter.array,
+    ("numpy", "generic"): _Converter.numpy_scalar,
+    ("pandas", "Index"): _Converter.index,
+    ("pandas", "Series"): _Converter.series,
+    ("pandas", "DataFrame"): _Converter.frame,
+    ("pandas", "NAType"): lambda self, value, depth: None,
+}
+
+
+def _method_of(kind: type) -> Any:
+    if kind.__name__ == "NaTType" and kind.__module__.startswith("pandas"):
+        return _nothing
+    for base in _MRO.__get__(kind):
+        if base in _METHODS:
+            return _METHODS[base]
+    return _Converter.opaque
+
+
+def _nothing(value: Any) -> None:
+    return None
+
+
+_SCALARS.add(_nothing)
