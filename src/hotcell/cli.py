@@ -197,7 +197,8 @@ def _sandbox(arguments: argparse.Namespace, config: SandboxConfig) -> Sandbox:
         raise UsageError("--preload needs --sandbox local: there is no fork server to load anything into")
     from hotcell.sandboxes.restricted import RestrictedPythonSandbox
 
-    return RestrictedPythonSandbox()
+    restricted: Sandbox = RestrictedPythonSandbox()
+    return restricted
 
 
 def _read_source(name: str) -> bytes:

@@ -105,24 +105,36 @@ def is_table(value: Any) -> bool:
 
 def table(rows: Sequence[Mapping[str, Any]], *, most_rows: int = 20, most_width: int = 30) -> str:
     """Records as aligned columns, cleaned; the rows beyond ``most_rows`` are counted, long cells are cut."""
-    columns = list(rows[0])
-    lines = [[_cell(column, most_width) for column in columns]]
-    lines += [[_cell(row[column], most_width) for column in columns] for row in rows[:most_rows]]
-    widths = [max(width(line[index]) for line in lines) for index in range(len(columns))]
-    right = [all(isinstance(row[column], int | float | None) for row in rows) for column in columns]
-    lines.insert(1, ["─" * wide for wide in widths])
-    text = "\n".join(
-        "  ".join(_pad(*part) for part in zip(line, widths, right, strict=True)).rstrip() for line in lines
-    )
+    columns = [_column(name, [row[name] for row in rows[:most_rows]], most_width) for name in rows[0]]
+    text = "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
     hidden = len(rows) - most_rows
     return f"{text}\n({hidden} more rows)" if hidden > 0 else text
 
 
-def _cell(value: Any, most_width: int) -> str:
-    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else clean_line(str(value))
-    return text if len(text) <= most_width else text[: most_width - 1] + "…"
+def _column(name: str, values: Sequence[Any], most_width: int) -> list[str]:
+    """The heading, a line and the cells, all of one width; numbers to the right."""
+    numeric = all(isinstance(value, int | float | None) for value in values)
+    texts = [_cut(clean_line(name), most_width)]
+    texts += [_cut(text, most_width) for text in (_numbers(values) if numeric else map(_text, values))]
+    wide = max(map(width, texts))
+    cells = [" " * (wide - width(text)) + text if numeric else text + " " * (wide - width(text)) for text in texts]
+    return [cells[0], "─" * wide, *cells[1:]]
 
 
-def _pad(text: str, wide: int, right: bool) -> str:
-    space = " " * (wide - width(text))
-    return space + text if right else text + space
+def _text(value: Any) -> str:
+    return "" if value is None else clean_line(str(value))
+
+
+def _numbers(values: Sequence[Any]) -> list[str]:
+    """Six significant digits, and as many decimals in each cell as the longest has."""
+    texts = [f"{value:.6g}" if isinstance(value, float) else _text(value) for value in values]
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    if any("e" in text for text in texts):
+        return texts
+    return [
+        f"{value:.{decimals}f}" if isinstance(value, float) else text for value, text in zip(values, texts, strict=True)
+    ]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,63 @@
+"""The main job: run an LLM's analysis of a real data file behind the wall, then see what becomes of an attack.
+
+Run it with ``make run``.
+"""
+
+import textwrap
+from pathlib import Path
+
+import hotcell
+from hotcell.report import page
+
+HERE = Path(__file__).parent
+OUT = HERE.parent / "out"
+
+
+def title(text: str) -> None:
+    print(f"\n\n{text}\n{'=' * len(text)}")
+
+
+def explain(text: str) -> None:
+    print(textwrap.fill(" ".join(text.split()), 78), end="\n\n")
+
+
+def analyse(sandbox: hotcell.Sandbox) -> hotcell.ExecutionResult:
+    executor = hotcell.Executor(sandbox=sandbox)
+    return executor.execute(
+        (HERE / "analysis.py").read_bytes(),
+        files={"data.csv": HERE / "data" / "co2.csv"},
+        artifacts=("*.png",),
+    )
+
+
+def attack(sandbox: hotcell.Sandbox, policy: hotcell.Policy) -> hotcell.ExecutionResult:
+    executor = hotcell.Executor(sandbox=sandbox, policy=policy)
+    return executor.execute((HERE / "hostile.py").read_bytes())
+
+
+def main() -> None:
+    with hotcell.LocalSandbox(preload=["numpy", "pandas", "matplotlib"]) as sandbox:
+        title("1. An analysis, as an LLM wrote it")
+        explain("""examples/analysis.py reads 44 years of weekly carbon dioxide measurements with pandas,
+                fits a curve, draws a plot and leaves a table. It runs in a process of its own that was
+                forked, jailed and warm before the code arrived.""")
+        result = analyse(sandbox)
+        saved = [artifact.save(OUT) for artifact in result.artifacts]
+        print(page(result, filename="analysis.py", saved=saved))
+
+        title("2. An attack, refused before it runs")
+        explain("""examples/hostile.py wants the machine's secrets and a way to send them out. The policy
+                reads it, says which rules it breaks, and nothing runs.""")
+        print(page(attack(sandbox, hotcell.Policy.standard()), filename="hostile.py"))
+
+        title("3. The same attack, let in")
+        explain("""A policy can be fooled, so it is not the wall. With Policy.permissive() the attack runs,
+                and this is all it finds: a stub where the passwords were, an environment built from
+                nothing, and no network to send anything through.""")
+        contained = attack(sandbox, hotcell.Policy.permissive())
+        print(page(contained, filename="hostile.py"))
+    print(f"\nThe plot is in {saved[0].relative_to(OUT.parent) if saved else 'no file: the analysis failed'}.")
+
+
+if __name__ == "__main__":
+    main()
