@@ -179,8 +179,7 @@ def _policy(name: str) -> Policy:
     from hotcell.policy import Policy
 
     if name in _PRESETS:
-        preset: Policy = getattr(Policy, name)()
-        return preset
+        return Policy.named(name)
     if not name.endswith(".json"):
         raise UsageError(f"no policy is called {name!r}: give {', '.join(_PRESETS)} or the path of a .json file")
     data = _json_object(_read(name), f"policy {name!r}")
