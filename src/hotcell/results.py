@@ -129,10 +129,19 @@ class Artifact:
     content: bytes = field(repr=False, default=b"")
 
     def save(self, directory: str | Path) -> Path:
-        """Write it below ``directory`` (made if missing) and return where. An existing file is replaced."""
+        """Write it below ``directory`` (made if missing) and return where. An existing file is replaced.
+
+        Never writes through a link: neither one that stands in the file's place nor one that leads out of
+        ``directory``. Raises ValueError for a name that leads out, OSError when the file cannot be written.
+        """
         target = Path(directory) / self.name
+        root = Path(directory).resolve()
+        if target.name in ("", "..") or not target.parent.resolve().is_relative_to(root):
+            raise ValueError(f"The artifact's name {self.name!r} leads out of {str(directory)!r}.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(self.content)
+        target.unlink(missing_ok=True)
+        with target.open("xb") as stream:  # x: what appears there in the meantime is not followed
+            stream.write(self.content)
         return target
 
 
