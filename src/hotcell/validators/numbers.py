@@ -1,0 +1,126 @@
+"""Find card numbers, bank accounts, social security and telephone numbers: by their shape, then by their check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hotcell.validators.shadow import Shadow, Span
+
+# On shapes. The literal stands first, as that is what is fast; what must stand before it is looked at afterwards.
+_PLAIN_CARD = re.compile(rb"0{13}(?<=[ ,]0{13})0{0,6}(?=[ ,]|\.(?!0))")
+_GROUPED_CARD = re.compile(rb"0000 0000 0000(?<![0aA.]0000 0000 0000) 0{1,7}(?![0aA])")
+_AMEX = re.compile(rb"0000 000000 00000(?<![0aA.]0000 000000 00000)(?![0aA])")
+_IBAN = re.compile(rb"AA00(?<=[ ,]AA00)(?:[0A]{11,30}|(?: [0A]{4}){2,7}(?: [0A]{1,4})?)(?![0aA])")
+_SSN_OR_PHONE = re.compile(rb"00 0000(?<=00[ ,]000 0000|000 00 0000)(?![0aA])")
+
+_SSN = re.compile(rb"(?<![0-9A-Za-z-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?!-?[0-9A-Za-z])")
+_US_PHONE = re.compile(
+    rb"(?<![0-9A-Za-z.-])(?:\+?1[ -])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}-)[2-9][0-9]{2}-[0-9]{4}(?!-?[0-9A-Za-z])"
+)
+_PLUS_PHONE = re.compile(rb"\+(?<![A-Za-z0-9+/=_.)\]]\+)[1-9](?:[ ()-]{0,2}[0-9]){7,14}(?![0-9A-Za-z+/=]|\.[0-9])")
+
+# Issuer ranges: (first digits from, to, lengths). Visa, Mastercard, American Express, Discover, Diners, JCB, UnionPay.
+_ISSUERS = (
+    (4000, 4999, (13, 16, 19)),
+    (5100, 5599, (16,)),
+    (2221, 2720, (16,)),
+    (3400, 3499, (15,)),
+    (3700, 3799, (15,)),
+    (6011, 6011, (16, 19)),
+    (6440, 6599, (16, 19)),
+    (3000, 3059, (14,)),
+    (3600, 3699, (14,)),
+    (3800, 3999, (14,)),
+    (3528, 3589, (16,)),
+    (6200, 6299, (16, 17, 18, 19)),
+)
+_IBAN_LENGTHS = {
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28,
+    "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
+    "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22,
+    "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LI": 21, "LT": 20, "LU": 20,
+    "LV": 21, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18, "NO": 15, "PK": 24,
+    "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SE": 24, "SI": 19, "SK": 24, "SM": 27,
+    "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
+}  # fmt: skip
+
+
+def scan(shadow: Shadow) -> Iterator[Span]:
+    """Every number that passes its own check."""
+    shape = shadow.shape
+    if b"0" not in shape:
+        return
+    yield from _cards(shadow.exact, shape)
+    yield from _ibans(shadow.exact, shape)
+    yield from _hyphenated(shadow.exact, shape)
+    if b"+" in shadow.exact:
+        for match in _PLUS_PHONE.finditer(shadow.exact):
+            yield *match.span(), "phone"
+
+
+def _cards(data: bytes, shape: bytes) -> Iterator[Span]:
+    for pattern in (_PLAIN_CARD, _GROUPED_CARD, _AMEX):
+        for match in pattern.finditer(shape):
+            start, end = match.start() - 1, match.end() - 1  # The shape is one character ahead.
+            if is_card(data[start:end]) and not _in_a_table(data, start, end):
+                yield start, end, "credit-card"
+
+
+def _in_a_table(data: bytes, start: int, end: int) -> bool:
+    """True when more groups of four stand beside it, or the groups are split in two ways: a row of numbers."""
+    text = data[start:end]
+    if b" " in text and b"-" in text:
+        return True
+    if not (b" " in text or b"-" in text):
+        return data[start - 1 : start] == b"-" and data[start - 2 : start - 1].isalnum()
+    before, after = data[max(0, start - 5) : start], data[end : end + 5]
+    return (before[:-1].isdigit() and before[-1:] in b" -" and len(before) == 5) or (
+        after[1:].isdigit() and after[:1] in b" -" and len(after) == 5
+    )
+
+
+def is_card(text: bytes) -> bool:
+    """True for digits (blanks and hyphens ignored) of a known issuer and length with a valid Luhn check digit."""
+    digits = text.translate(None, b" -")
+    first = int(digits[:4])
+    if not any(low <= first <= high and len(digits) in lengths for low, high, lengths in _ISSUERS):
+        return False
+    odd = sum(digits[-1::-2]) - 48 * len(digits[-1::-2])
+    return len(set(digits)) > 1 and (odd + sum(_DOUBLED[digit] for digit in digits[-2::-2])) % 10 == 0
+
+
+_DOUBLED = {48 + digit: sum(divmod(2 * digit, 10)) for digit in range(10)}
+
+
+def _ibans(data: bytes, shape: bytes) -> Iterator[Span]:
+    for match in _IBAN.finditer(shape):
+        start = match.start() - 1
+        end = iban_end(data, start, match.end() - 1)
+        if end:
+            yield start, end, "iban"
+
+
+def iban_end(data: bytes, start: int, limit: int) -> int:
+    """Where the account number that starts here ends, 0 when it is none. Blanks between groups are allowed."""
+    length = _IBAN_LENGTHS.get(data[start : start + 2].decode("ascii", "replace"), 0)
+    text = data[start:limit]
+    compact = text.replace(b" ", b"")[:length]
+    if not length or len(compact) < length or not compact.isalnum():
+        return 0
+    if int("".join(str(int(char, 36)) for char in (compact[4:] + compact[:4]).decode())) % 97 != 1:
+        return 0
+    blanks = 0
+    while len(text[: length + blanks].replace(b" ", b"")) < length:
+        blanks += 1
+    return 0 if text[length + blanks : length + blanks + 1].isalnum() else start + length + blanks
+
+
+def _hyphenated(data: bytes, shape: bytes) -> Iterator[Span]:
+    for match in _SSN_OR_PHONE.finditer(shape):
+        end = match.end() - 1
+        begin = max(0, end - 20)
+        for pattern, kind in ((_SSN, "ssn"), (_US_PHONE, "phone")):
+            found = pattern.search(data, begin, end + 2)
+            if found and found.end() == end:
+                yield *found.span(), kind

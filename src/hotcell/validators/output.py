@@ -1,0 +1,148 @@
+"""The validator after the run: take secrets out of everything that leaves a cell.
+
+    redactor = Redactor(known_secrets={"DATABASE_PASSWORD": password})
+    text, redactions = redactor.redact(clean_text(stdout), "stdout")
+
+A find is replaced by ``[redacted:KIND]``. The kinds are data in ``secrets.py``; the scanners beside this file find
+them in time linear in the text. Nothing here can stop code that disguises what it leaks (one character per line, a
+cipher of its own): the remedy is to give a cell no secret.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hotcell.errors import ConfigurationError
+from hotcell.results import Redaction
+from hotcell.validators import addresses, blocks, named, numbers, tokens
+from hotcell.validators.known import KnownSecrets
+from hotcell.validators.secrets import ALL_KINDS, KINDS, PERSONAL, SECRETS
+from hotcell.validators.shadow import Shadow, Span
+from hotcell.validators.stream import StreamRedactor
+from hotcell.validators.text import clean_text
+from hotcell.validators.values import Leaves
+
+__all__ = ["ALL_KINDS", "PERSONAL", "SECRETS", "Redactor", "StreamRedactor", "clean_text"]
+
+_SCANNERS = {
+    "tokens": tokens.scan,
+    "blocks": blocks.scan,
+    "named": named.scan,
+    "addresses": addresses.scan,
+    "numbers": numbers.scan,
+}
+# Where two kinds name overlapping places, the more telling one gives its name.
+_RANK = {
+    kind: rank
+    for rank, kind in enumerate(
+        sorted(KINDS, key=lambda id: ("private-key" != id, KINDS[id].by in ("named", "numbers", "addresses"), list(KINDS).index(id)))
+    )
+}
+_TEXT_SAMPLE_BYTES = 8192
+
+
+class Redactor:
+    """Takes secrets out of text, JSON data and bytes. Immutable, so safe to share between threads."""
+
+    def __init__(
+        self, *, known_secrets: Mapping[str, str] | Iterable[str] = (), kinds: frozenset[str] | None = None
+    ) -> None:
+        """``kinds`` are those looked for, all when None; known secrets always are.
+
+        Raises ConfigurationError for a kind that does not exist.
+        """
+        if isinstance(known_secrets, str):
+            raise ConfigurationError("known_secrets must be a mapping of names to values or a list of values, not a str.")
+        self.kinds = ALL_KINDS if kinds is None else frozenset(kinds)
+        unknown = sorted(self.kinds - ALL_KINDS)
+        if unknown:
+            raise ConfigurationError(f"kinds={unknown[0]!r} is not a kind: see docs/reference/redaction.md for all.")
+        wanted = {KINDS[kind].by for kind in self.kinds}
+        self._scanners = tuple(scan for by, scan in _SCANNERS.items() if by in wanted)
+        self._known = KnownSecrets(known_secrets)
+
+    def redact(self, text: str, where: str) -> tuple[str, tuple[Redaction, ...]]:
+        """The text without secrets, and what was taken out. Text without any comes back as the same object."""
+        spans = self.spans(text)
+        if not spans:
+            return text, ()
+        pieces = []
+        position = 0
+        for start, end, kind in spans:
+            pieces += [text[position:start], marker(kind)]
+            position = end
+        pieces.append(text[position:])
+        return "".join(pieces), summary(Counter(kind for _, _, kind in spans), where)
+
+    def redact_value(self, value: Any, where: str = "value") -> tuple[Any, tuple[Redaction, ...]]:
+        """JSON data without secrets in its strings, keys and long whole numbers, at any depth.
+
+        The value itself is not changed; without secrets it comes back as it is, else as a copy. A number that is a
+        secret becomes the marker, a string.
+        """
+        leaves = Leaves(value)
+        spans = self.spans(leaves.text)
+        if not spans:
+            return value, ()
+        leaves.replace([(start, end, marker(kind)) for start, end, kind in spans])
+        return leaves.root, summary(Counter(kind for _, _, kind in spans), where)
+
+    def redact_bytes(self, content: bytes, where: str) -> tuple[bytes, tuple[Redaction, ...]]:
+        """A file without secrets. In binary content only known secrets are overwritten, so that its size stays."""
+        encoding = _text_encoding(content)
+        if encoding is None:
+            content, counts = self._known.mask(content)
+            return content, summary(counts, where)
+        text, redactions = self.redact(content.decode(encoding), where)
+        return (text.encode(encoding), redactions) if redactions else (content, ())
+
+    def stream(self, where: str) -> StreamRedactor:
+        """For text that comes in pieces: cleaned as by ``clean_text``, then redacted."""
+        return StreamRedactor(self.spans, where, self._known)
+
+    def spans(self, text: str) -> list[Span]:
+        """Where secrets stand, in order, without overlaps."""
+        found = list(self._known.scan(text)) if self._known else []
+        shadow = Shadow(text)
+        for scan in self._scanners:
+            found += [span for span in scan(shadow) if span[2] in self.kinds]
+        return _merged(found)
+
+
+def marker(kind: str) -> str:
+    """What stands where a secret stood."""
+    return f"[redacted:{kind}]"
+
+
+def summary(counts: Mapping[str, int], where: str) -> tuple[Redaction, ...]:
+    """One record per kind, in the order of their names."""
+    return tuple(Redaction(kind=kind, where=where, count=count) for kind, count in sorted(counts.items()))
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """Overlapping spans become one that covers both, so that no end of a secret is left over."""
+    merged: list[Span] = []
+    for start, end, kind in sorted(spans):
+        if start >= end:
+            continue
+        if merged and start < merged[-1][1]:
+            before = merged.pop()
+            kind = min(before[2], kind, key=lambda id: _RANK.get(id, -1))
+            start, end = before[0], max(before[1], end)
+        merged.append((start, end, kind))
+    return merged
+
+
+def _text_encoding(content: bytes) -> str | None:
+    """``utf-8`` or ``latin-1``; None for what is no text."""
+    if b"\0" in content:
+        return None
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        sample = content[:_TEXT_SAMPLE_BYTES]
+        printable = sum(sample.count(byte) for byte in (*range(0x20, 0x7F), 9, 10, 13))
+        return "latin-1" if printable * 10 >= len(sample) * 7 else None
+    return "utf-8"

@@ -1,0 +1,64 @@
+"""The forms of a text that the scanners search: each a byte per character, so that offsets are those of the text.
+
+Searching bytes for a literal is the only scan in pure Python that runs at about a gigabyte per second. So every
+scanner first asks for a literal, and only then looks closer, within bounds.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+Span = tuple[int, int, str]
+"""Start, end (both in characters) and the kind found there."""
+
+_ALNUM = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_RUN_TABLE = bytes(0x61 if byte in _ALNUM + b"_-" else 0x20 for byte in range(256))
+
+
+def _shape(byte: int) -> int:
+    char = bytes([byte])
+    if char.isdigit():
+        return ord("0")
+    if char.isupper():
+        return ord("A")
+    if char.islower() or char == b"_":
+        return ord("a")
+    if char in b" -":
+        return ord(" ")
+    return ord(".") if char == b"." else ord(",")
+
+
+_SHAPE_TABLE = bytes(_shape(byte) for byte in range(256))
+SHORTEST_TOKEN = 20
+
+
+class Shadow:
+    """One text, prepared for scanning; the costly forms are made when first asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.exact = text.encode("ascii", "replace")
+        """The text with ``?`` for every character that is not ASCII."""
+
+    @cached_property
+    def lower(self) -> bytes:
+        """In lower case."""
+        return self.exact.lower()
+
+    @cached_property
+    def shape(self) -> bytes:
+        """Classes: ``0`` digit, ``A`` upper case, ``a`` lower case, a blank for blank and hyphen, ``.``, else ``,``.
+
+        One ``,`` more at either end spares the scanners the special case of a number at the edge: offsets are one up.
+        """
+        return b"," + self.exact.translate(_SHAPE_TABLE) + b","
+
+    @cached_property
+    def has_long_word(self) -> bool:
+        """True when some run of word characters is long enough to be a token."""
+        return b"a" * SHORTEST_TOKEN in self.exact.translate(_RUN_TABLE)
+
+
+def tail(data: bytes, end: int, chars: bytes, most: int) -> bytes:
+    """The longest piece of ``data`` that ends at ``end``, holds only ``chars`` and at most ``most`` of them."""
+    window = data[max(0, end - most) : end]
+    return window[len(window.rstrip(chars)) :]
