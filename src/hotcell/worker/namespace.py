@@ -57,7 +57,7 @@ def read_line(prompt: object = "") -> str:
 
 
 def _refusal(name: str, policy: str) -> Callable[..., NoReturn]:
-    def refused(*args: object, **kwargs: object) -> NoReturn:
+    def refused(*_args: object, **_kwargs: object) -> NoReturn:
         raise PermissionError(f"{name}() is not available here: the {policy} policy denies it.")
 
     refused.__name__ = refused.__qualname__ = name
@@ -77,9 +77,9 @@ def make_import(rules: Mapping[str, Any]) -> Callable[..., Any]:
 
 
 class _ImportGuard:
-    """Allows or denies by module prefix; the longest prefix that is named decides."""
+    """Allows or denies a module with all its submodules; what is denied wins."""
 
-    def __init__(self, allowed: Collection[str] | None, denied: Collection[str], policy: str) -> None:
+    def __init__(self, allowed: frozenset[str] | None, denied: frozenset[str], policy: str) -> None:
         self._allowed = allowed
         self._denied = denied
         self._policy = policy
@@ -88,8 +88,8 @@ class _ImportGuard:
     def import_module(
         self,
         name: str,
-        globals: Mapping[str, Any] | None = None,
-        locals: Mapping[str, Any] | None = None,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002  # the names builtins.__import__ has
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
@@ -122,13 +122,13 @@ class _ImportGuard:
         return part
 
     def _permits(self, name: str) -> bool:
+        permitted = self._allowed is None
         while name:
             if name in self._denied:
                 return False
-            if self._allowed is not None and name in self._allowed:
-                return True
+            permitted = permitted or (self._allowed is not None and name in self._allowed)
             name = name.rpartition(".")[0]
-        return self._allowed is None
+        return permitted
 
     def _facade(self, name: str) -> ModuleType:
         """``import os.path`` binds ``os``; where only ``os.path`` is allowed, a stand-in with that one attribute."""
@@ -145,11 +145,10 @@ class _ImportGuard:
         return root
 
     def _refuse(self, name: str) -> NoReturn:
-        if self._allowed is None:
-            hint = f"Every module may be imported except: {_listing(self._denied)}."
-        else:
-            hint = f"Allowed modules: {_listing(self._allowed)}."
-        raise ImportError(f"Importing {name!r} is not allowed by the {self._policy} policy. {hint}", name=name)
+        message = f"Importing {name!r} is not allowed by the {self._policy} policy."
+        if self._allowed is not None:
+            message += f" Allowed modules: {_listing(self._allowed - self._denied)}."
+        raise ImportError(message, name=name)
 
 
 def _listing(names: Collection[str]) -> str:

@@ -75,7 +75,7 @@ def run_in(
         if at_end is not None:
             at_end()
         return report or _success(value, request["value_bytes"])
-    except BaseException as late:  # a timer, a signal handler or another thread of the cell hit us here
+    except BaseException as late:  # noqa: BLE001  # a timer, a signal handler or another thread of the cell hit us here
         return _report("error", 1, error=tracebacks.describe(late, source))
 
 
@@ -84,20 +84,21 @@ def _execute(
 ) -> tuple[Any, BaseException | None]:
     """The value of the last expression or, when there is none, of ``result``; or what was raised instead."""
     try:
-        tree = compile(text, source.filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        # dont_inherit: the __future__ imports of this file are not the cell's.
+        tree: Any = compile(text, source.filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         body = compile(tree, source.filename, "exec", dont_inherit=True) if tree.body else None
         final = compile(ast.Expression(last.value), source.filename, "eval", dont_inherit=True) if last else None
         del tree, last
         if body is not None:
-            exec(body, names)
-        value = eval(final, names) if final is not None else None
+            exec(body, names)  # noqa: S102  # this is the product
+        value = None if final is None else eval(final, names)  # noqa: S307  # so is this
         if value is None:
             value = names.get("result")
             if value is context.get("result", _NOTHING):
                 value = None
         return value, None
-    except BaseException as error:  # whatever the code raises is its result
+    except BaseException as error:  # noqa: BLE001  # whatever the code raises is its result
         return None, error
 
 
@@ -139,7 +140,7 @@ def _end_as_python_does() -> None:
     for step in (_join_threads, _run_exit_functions):
         try:
             step()
-        except BaseException as error:  # from the cell's own thread hooks and exit functions
+        except BaseException as error:  # noqa: BLE001  # from the cell's thread hooks and exit functions
             streams.write_error(f"Exception ignored at exit: {tracebacks.type_name(error)}")
 
 

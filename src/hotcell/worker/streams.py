@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 _prepared: list[TextIO] = []
 
@@ -13,11 +13,11 @@ def prepare_streams() -> None:
 
     Line-buffered, so that what was printed before a kill is not lost; any text at all can be written.
     """
-    stdin = open(0, encoding="utf-8", errors="replace", closefd=False)
+    stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115  # it lives as long as the process
     stdout, stderr = _writer(1), _writer(2)
-    sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]  # typeshed has the dunder names final; site sets them too
-    sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
+    for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     _prepared[:] = [stdout, stderr]
 
 
@@ -27,10 +27,12 @@ def _writer(descriptor: int) -> TextIO:
 
 def flush_streams() -> None:
     """Write out what is still buffered, in the cell's own streams too if it replaced ours."""
-    for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), *_prepared):
+    current: list[Any] = [getattr(sys, "stdout", None), getattr(sys, "stderr", None)]
+    for stream in (*current, *_prepared):
         try:
-            stream.flush()  # type: ignore[union-attr]  # None is one of the things caught below
-        except BaseException:  # closed, broken pipe, full disk, or the cell's own object: the report matters more
+            stream.flush()
+        # Closed, a broken pipe, a full disk, None, or an object of the cell's: the report matters more.
+        except BaseException:  # noqa: BLE001, S112
             continue
 
 
@@ -38,5 +40,5 @@ def write_error(text: str) -> None:
     """One line to the cell's stderr, if it still has one."""
     try:
         sys.stderr.write(text + "\n")
-    except BaseException:  # as above
+    except BaseException:  # noqa: BLE001  # as above
         return

@@ -8,7 +8,7 @@ import sys
 import traceback
 from opcode import opmap
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MESSAGE_CHARS = 4_000
@@ -55,15 +55,14 @@ class Source:
 def describe(error: BaseException, source: Source) -> dict[str, Any]:
     """The ``error`` of a report: type, message, traceback, line, source_line. Never raises."""
     kind = type_name(error)
-    message = safe_text(error)
+    # str() of a SyntaxError repeats the file and line, which have fields of their own.
+    message = str(error.msg) if _is_syntax_error(error) else safe_text(error)
     number = _user_line(error, source)
     line = source.line(number)
     try:
         _trim(error)
-        if number and not line:
-            number = 0
         text = _format(error, source)
-    except BaseException:  # an exception of the cell's own making may do anything while it is looked at
+    except BaseException:  # noqa: BLE001  # an exception of the cell's making may do anything while it is looked at
         where = f'  File "{source.shown}", line {number}\n    {line}\n' if number else ""
         text = f"Traceback (most recent call last):\n{where}{kind}: {message}\n"
     return {
@@ -84,7 +83,7 @@ def safe_text(value: object) -> str:
     """``str(value)`` as an exact str. Never raises."""
     try:
         return str.__str__(str(value))
-    except BaseException:  # __str__ is the cell's own code
+    except BaseException:  # noqa: BLE001  # __str__ is the cell's own code
         return f"<str() of this {type_name(value)} failed>"
 
 
@@ -116,9 +115,14 @@ def _user_line(error: BaseException, source: Source) -> int:
     for entry in reversed(_entries(error)):
         if entry.tb_frame.f_code.co_filename == source.filename:
             return entry.tb_lineno or 0
-    if type(error) in (SyntaxError, IndentationError, TabError) and isinstance(error, SyntaxError):
-        return error.lineno or 0 if error.filename == source.filename else 0
+    if _is_syntax_error(error) and error.filename == source.filename:
+        return error.lineno or 0
     return 0
+
+
+def _is_syntax_error(error: BaseException) -> TypeGuard[SyntaxError]:
+    """Exactly one of Python's own: a subclass could lie about its line."""
+    return type(error) in (SyntaxError, IndentationError, TabError)
 
 
 def _trim(error: BaseException) -> None:
@@ -144,10 +148,12 @@ def _without_ours(entries: list[TracebackType]) -> TracebackType | None:
     kept = [entry for entry in entries if not entry.tb_frame.f_code.co_filename.startswith(_HERE)]
     if len(kept) > 2 * _FRAMES_PER_END:
         kept = kept[:_FRAMES_PER_END] + kept[-_FRAMES_PER_END:]
-    for entry, following in zip(kept, [*kept[1:], None], strict=True):
+    following = None
+    for entry in reversed(kept):
         if entry.tb_next is not following:
             entry.tb_next = following
-    return kept[0] if kept else None
+        following = entry
+    return following
 
 
 def _format(error: BaseException, source: Source) -> str:
@@ -162,18 +168,26 @@ def _format(error: BaseException, source: Source) -> str:
         seen.add(id(part))
         for frame in part.stack:
             frame.filename = source.shown if frame.filename == source.filename else _short(frame.filename, prefixes)
-        if getattr(part, "filename", None) == source.filename:  # a SyntaxError
-            part.filename = source.shown
-            if part.text is None and part.lineno:
-                part.text = source.line(int(part.lineno))
-                part.offset = None
-        pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
+        _show_source(part, source)
+        pending += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
     return "".join(report.format())
 
 
+def _show_source(part: Any, source: Source) -> None:
+    """A SyntaxError of the compiler's, unlike one of the parser's, comes without the offending line."""
+    if getattr(part, "filename", None) != source.filename:
+        return
+    part.filename = source.shown
+    if part.text is None and part.lineno:
+        part.text = source.line(int(part.lineno))
+        part.offset = None
+
+
 def _library_prefixes() -> list[str]:
-    folders = {os.path.dirname(os.__file__), *(path for path in sys.path if isinstance(path, str) and path)}
-    return sorted((folder.rstrip(os.sep) + os.sep for folder in folders), key=len, reverse=True)
+    folders: set[Any] = {os.path.dirname(os.__file__), *sys.path}  # the cell may have put anything into sys.path
+    return sorted(
+        (folder.rstrip(os.sep) + os.sep for folder in folders if folder and type(folder) is str), key=len, reverse=True
+    )
 
 
 def _short(filename: str, prefixes: list[str]) -> str:

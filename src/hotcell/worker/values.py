@@ -32,11 +32,9 @@ import fractions
 import json
 import pathlib
 import reprlib
-import sys
 import types
 import uuid
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
 _DEPTH = 50
@@ -66,7 +64,7 @@ def convert(value: Any, value_bytes: int) -> tuple[Any, str | None]:
             raise _TooLarge
     except _TooLarge:
         return None, short_repr(value, _bounded.repr)
-    except BaseException:  # the cell's own methods ran; also _Opaque
+    except BaseException:  # noqa: BLE001  # the cell's own methods ran; also _Opaque
         return None, short_repr(value, repr)
     return data, short_repr(value, repr)
 
@@ -77,7 +75,7 @@ def short_repr(value: Any, function: Callable[[Any], str], most: int = _REPR_CHA
         if type(value) is int and value.bit_length() > _INT_BITS:
             return f"<int of {value.bit_length()} bits>"
         text = str.__str__(function(value))
-    except BaseException as error:  # __repr__ is the cell's own code
+    except BaseException as error:  # noqa: BLE001  # __repr__ is the cell's own code
         name = type.__dict__["__name__"].__get__(type(error))
         text = f"<repr failed: {name}>"
     if len(text) > most:
@@ -105,20 +103,16 @@ class _Converter:
 
     def convert(self, value: Any, depth: int) -> Any:
         """JSON data. Raises _TooLarge or _Opaque, or whatever the cell's own objects raise."""
-        if value is None or value is True or value is False:
-            self._spend(4)
-            return value
-        kind = type(value)
-        method = _METHODS.get(kind) or _method_of(kind)
-        if method in _SCALARS:
-            return self._scalar(method(value))
+        plain, parts = _treatment(type(value))
+        if plain is not None:
+            return self._scalar(plain(value))
         if depth >= _DEPTH:
             return self._scalar("<too deep>")
         if id(value) in self._inside:
             return self._scalar("<cycle>")
         self._inside.add(id(value))
         try:
-            return method(self, value, depth + 1)
+            return parts(self, value, depth + 1)
         except _Opaque:
             if depth == 0:
                 raise
@@ -126,14 +120,22 @@ class _Converter:
         finally:
             self._inside.discard(id(value))
 
+    def _scalar(self, data: Any) -> Any:
+        if type(data) is not str:
+            self._spend(2)
+            return data
+        self._spend(len(data) + 2)
+        return _encodable(data)
+
     def _spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
             raise _TooLarge
 
-    def _scalar(self, data: Any) -> Any:
-        self._spend(len(data) + 2 if type(data) is str else 2)
-        return _encodable(data) if type(data) is str else data
+    def _expect(self, count: int) -> None:
+        """So many items are coming, of at least two bytes each: better to know before a library copies them."""
+        if count * 2 > self._left:
+            raise _TooLarge
 
     def items(self, values: Iterable[Any], depth: int) -> list[Any]:
         self._spend(2)
@@ -152,32 +154,16 @@ class _Converter:
         return {self._key(key): self.convert(item, depth) for key, item in pairs}
 
     def _key(self, key: Any) -> str:
-        if type(key) is not str:
-            method = _METHODS.get(type(key)) or _method_of(type(key))
-            data = key if key is None or type(key) is bool else method(key) if method in _SCALARS else _Opaque
-            key = short_repr(key, repr, _INNER_REPR_CHARS) if data is _Opaque else data
-            key = key if type(key) is str else _dumps(key)
-        self._spend(len(key) + 4)
-        return _encodable(key)
+        plain, _ = _treatment(type(key))
+        data = short_repr(key, repr, _INNER_REPR_CHARS) if plain is None else plain(key)
+        if type(data) is not str:
+            data = _dumps(data)
+        self._spend(len(data) + 4)
+        return _encodable(data)
 
-    def opaque(self, value: Any, depth: int) -> Any:
-        raise _Opaque
-
-    def foreign(self, value: Any, depth: int) -> Any:
-        """A class that is not the standard library's, by what it is made of."""
-        kind = type(value)
-        fields = kind.__dict__.get("__dataclass_fields__") or getattr(kind, "__dataclass_fields__", None)
-        if type(fields) is dict:
-            names = [field.name for field in dataclasses.fields(kind)]
-            return self.mapping(((name, getattr(value, name)) for name in names), depth)
-        for base in _MRO.__get__(kind):
-            convert = _LIBRARY.get((str(base.__module__).partition(".")[0], base.__name__))
-            if convert is not None:
-                return convert(self, value, depth)
-        raise _Opaque
-
-    def tuple(self, value: Any, depth: int) -> Any:
-        names = getattr(type(value), "_fields", None) if type(value) is not tuple else None
+    def named_parts(self, value: Any, depth: int) -> Any:
+        """A tuple, or a namedtuple by its field names."""
+        names = getattr(type(value), "_fields", None)
         if type(names) is tuple and len(names) == tuple.__len__(value) and all(type(name) is str for name in names):
             return self.mapping(zip(names, tuple.__iter__(value), strict=True), depth)
         return self.items(tuple.__iter__(value), depth)
@@ -185,37 +171,44 @@ class _Converter:
     def member(self, value: enum.Enum, depth: int) -> Any:
         return self.convert(object.__getattribute__(value, "_value_"), depth)
 
+    def instance(self, value: Any, depth: int) -> Any:
+        """An object of a class that is not in the tables: a dataclass, or a library's by the name of its class."""
+        kind = type(value)
+        if type(getattr(kind, "__dataclass_fields__", None)) is dict:
+            names = [field.name for field in dataclasses.fields(kind)]
+            return self.mapping(((name, getattr(value, name)) for name in names), depth)
+        for base in _MRO.__get__(kind):
+            parts = _LIBRARY.get((str(base.__module__).partition(".")[0], base.__name__))
+            if parts is not None:
+                return parts(self, value, depth)
+        raise _Opaque
+
     def array(self, value: Any, depth: int) -> Any:
-        self._check(value.size)
-        if value.dtype.kind in "mM":
-            return self.convert(_without_nat(value.astype(str).tolist()), depth)
-        return self.convert(value.tolist(), depth)
+        self._expect(value.size)
+        data = value.astype(str).tolist() if value.dtype.kind in "mM" else value.tolist()
+        return self.convert(_without_nat(data) if value.dtype.kind in "mM" else data, depth)
 
     def numpy_scalar(self, value: Any, depth: int) -> Any:
         if value.dtype.kind in "mM":
             return self.convert(_without_nat(str(value)), depth)
         plain = value.item()
-        return self.convert(plain if type(plain) is not type(value) else float(value), depth)
+        return self.convert(float(value) if type(plain) is type(value) else plain, depth)  # longdouble gives itself
 
     def index(self, value: Any, depth: int) -> Any:
-        self._check(len(value))
+        self._expect(len(value))
         return self.items(value.tolist(), depth)
 
     def series(self, value: Any, depth: int) -> Any:
-        self._check(len(value))
+        self._expect(len(value))
         return self.mapping([("name", value.name), ("index", value.index), ("data", value.tolist())], depth)
 
     def frame(self, value: Any, depth: int) -> Any:
         top = value.iloc[:_FRAME_ROWS]
-        self._check(top.shape[0] * top.shape[1])
+        self._expect(top.shape[0] * top.shape[1])
         columns = [top.iloc[:, place].tolist() for place in range(top.shape[1])]
         rows = [list(row) for row in zip(*columns, strict=True)]
         parts = [("columns", top.columns), ("index", top.index), ("data", rows), ("shape", list(value.shape))]
         return self.mapping(parts, depth)
-
-    def _check(self, count: int) -> None:
-        if count * 2 > self._left:
-            raise _TooLarge
 
 
 def _without_nat(data: Any) -> Any:
@@ -242,23 +235,18 @@ def _base64(value: Any) -> str:
     return base64.b64encode(bytes(memoryview(value))).decode("ascii")
 
 
-# Exact types and base-class methods. The first class of the method resolution order that is found here decides.
-_SCALARS: set[Any] = {
-    str.__str__,
-    _integer,
-    _float,
-    _decimal,
-    _base64,
-    complex.__repr__,
-    fractions.Fraction.__str__,
-    uuid.UUID.__str__,
-    pathlib.PurePath.__str__,
-    datetime.datetime.isoformat,
-    datetime.date.isoformat,
-    datetime.time.isoformat,
-    datetime.timedelta.total_seconds,
-}
-_METHODS: dict[type, Any] = {
+def _same(value: Any) -> Any:
+    return value
+
+
+def _none(_: Any) -> None:
+    return None
+
+
+# The first class of the method resolution order that is in a table decides, and only its own methods are called.
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    type(None): _none,
+    bool: _same,
     str: str.__str__,
     int: _integer,
     float: _float,
@@ -273,42 +261,40 @@ _METHODS: dict[type, Any] = {
     datetime.date: datetime.date.isoformat,
     datetime.time: datetime.time.isoformat,
     datetime.timedelta: datetime.timedelta.total_seconds,
+}
+_Parts = Callable[[_Converter, Any, int], Any]
+_PARTS: dict[type, _Parts] = {
     list: lambda self, value, depth: self.items(list.__iter__(value), depth),
-    tuple: _Converter.tuple,
-    range: lambda self, value, depth: self.items(value, depth),
+    tuple: _Converter.named_parts,
+    range: _Converter.items,
     array.array: lambda self, value, depth: self.items(array.array.tolist(value), depth),
     collections.deque: lambda self, value, depth: self.items(collections.deque.__iter__(value), depth),
     set: lambda self, value, depth: self.sorted_items(set.__iter__(value), depth),
     frozenset: lambda self, value, depth: self.sorted_items(frozenset.__iter__(value), depth),
     dict: lambda self, value, depth: self.mapping(dict.items(value), depth),
-    types.MappingProxyType: lambda self, value, depth: self.mapping(islice(value.items(), self._left), depth),
-    type({}.keys()): lambda self, value, depth: self.items(value, depth),
-    type({}.values()): lambda self, value, depth: self.items(value, depth),
-    type({}.items()): lambda self, value, depth: self.items(value, depth),
+    types.MappingProxyType: lambda self, value, depth: self.mapping(value.items(), depth),
+    type({}.keys()): _Converter.items,
+    type({}.values()): _Converter.items,
+    type({}.items()): _Converter.items,
     enum.Enum: _Converter.member,
-    object: _Converter.foreign,
+    object: _Converter.instance,
 }
-_LIBRARY: dict[tuple[str, str], Any] = {
+_LIBRARY: dict[tuple[str, str], _Parts] = {
     ("numpy", "ndarray"): _Converter.array,
     ("numpy", "generic"): _Converter.numpy_scalar,
     ("pandas", "Index"): _Converter.index,
     ("pandas", "Series"): _Converter.series,
     ("pandas", "DataFrame"): _Converter.frame,
-    ("pandas", "NAType"): lambda self, value, depth: None,
 }
 
 
-def _method_of(kind: type) -> Any:
-    if kind.__name__ == "NaTType" and kind.__module__.startswith("pandas"):
-        return _nothing
+def _treatment(kind: type) -> tuple[Callable[[Any], Any] | None, _Parts]:
+    """How to convert an instance: as one plain datum or, when that is None, in parts."""
+    if kind.__name__ in ("NaTType", "NAType") and kind.__module__.startswith("pandas"):
+        return _none, _Converter.instance
     for base in _MRO.__get__(kind):
-        if base in _METHODS:
-            return _METHODS[base]
-    return _Converter.opaque
-
-
-def _nothing(value: Any) -> None:
-    return None
-
-
-_SCALARS.add(_nothing)
+        if base in _PLAIN:
+            return _PLAIN[base], _Converter.instance
+        if base in _PARTS:
+            return None, _PARTS[base]
+    return None, _Converter.instance

@@ -1,0 +1,69 @@
+"""A real process for one cell, driven as a sandbox would drive it but without a wall around it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_SOURCE = Path(__file__).resolve().parents[3] / "src"
+_DRIVER = """
+import json, os, sys
+where = sys.argv[1]
+from hotcell.worker import runner
+with open(where, encoding="utf-8") as file:
+    request = json.load(file)
+runner.prepare()
+report = runner.run(request)
+with open(where, "w", encoding="utf-8") as file:
+    json.dump(report, file, allow_nan=False, ensure_ascii=False)
+os._exit(0)
+"""
+
+
+@dataclass
+class Ran:
+    stdout: str
+    stderr: str
+    report: dict[str, Any]
+
+    @property
+    def error(self) -> dict[str, Any]:
+        assert self.report["error"] is not None, self.report
+        return self.report["error"]
+
+
+def _run(code: str, *, stdin: str = "", value_bytes: int = 1 << 20, setup: str = "", **rules: Any) -> Ran:
+    """Run it in a fresh process. ``context`` and the namespace rules are keywords; ``setup`` runs before ours."""
+    request = {
+        "code": code,
+        "filename": "<cell>",
+        "context": rules.pop("context", {}),
+        "namespace": {"policy": "test", "imports_allowed": None, "imports_denied": [], "builtins_denied": [], **rules},
+        "value_bytes": value_bytes,
+    }
+    with tempfile.NamedTemporaryFile(suffix=".json") as exchange:
+        Path(exchange.name).write_text(json.dumps(request), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", setup + _DRIVER, exchange.name],
+            input=stdin.encode(),
+            capture_output=True,
+            env={"PYTHONPATH": str(_SOURCE), "PATH": "/usr/bin:/bin"},
+            timeout=60,
+            check=False,
+        )
+        text = Path(exchange.name).read_text(encoding="utf-8")
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return Ran(done.stdout.decode(), done.stderr.decode(), json.loads(text))
+
+
+@pytest.fixture
+def cell():
+    """Runs code in a fresh process and returns what came of it."""
+    return _run
