@@ -101,7 +101,12 @@ def _run(arguments: argparse.Namespace) -> int:
         executor = Executor(sandbox=sandbox, config=config, policy=policy, min_isolation=arguments.min_isolation)
         globs = tuple(arguments.artifact) or ("**/*",) if arguments.output_dir else ()
         result = executor.execute(code, context=arguments.context, files=files, artifacts=globs)
-    saved = _save(result.artifacts, arguments.output_dir) if arguments.output_dir else []
+    failure = None
+    saved: list[Path] = []
+    try:
+        saved = _save(result.artifacts, arguments.output_dir) if arguments.output_dir else []
+    except UsageError as error:
+        failure = error  # told after the result, which has been paid for
     if arguments.json:
         _print_json(result.to_dict())
     else:
@@ -109,6 +114,8 @@ def _run(arguments: argparse.Namespace) -> int:
         from hotcell.terminal import Style
 
         print(page(result, filename=_shown_name(arguments.source), saved=saved, style=Style.of(sys.stdout)))
+    if failure:
+        raise failure
     return _exit_code(result)
 
 
@@ -239,7 +246,7 @@ def _need_writable_directory(directory: str) -> None:
 def _save(artifacts: Sequence[Artifact], directory: str) -> list[Path]:
     try:
         return [artifact.save(directory) for artifact in artifacts]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot write to the output directory {directory!r}: {_reason(error)}") from None
 
 
