@@ -89,14 +89,14 @@ def _complain(error: object, code: Exit) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from hotcell.executor import Executor
-
     code = _read_source(arguments.source)
     config = _config(arguments)
     policy = _policy(arguments.policy)
     files = dict(arguments.file)
     if arguments.output_dir:
         _need_writable_directory(arguments.output_dir)
+    from hotcell.executor import Executor
+
     with _sandbox(arguments, config) as sandbox:
         executor = Executor(sandbox=sandbox, config=config, policy=policy, min_isolation=arguments.min_isolation)
         globs = tuple(arguments.artifact) or ("**/*",) if arguments.output_dir else ()
@@ -120,9 +120,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    code, policy = _read_source(arguments.source), _policy(arguments.policy)
     from hotcell.executor import check
 
-    report = check(_read_source(arguments.source), policy=_policy(arguments.policy))
+    report = check(code, policy=policy)
     if arguments.json:
         _print_json(report.to_dict())
     else:
