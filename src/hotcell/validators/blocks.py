@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hotcell.validators.shadow import Shadow, Span
+from hotcell.validators.shadow import Shadow, Span, matches
 
 LONGEST_BLOCK = 16_384
 
@@ -38,7 +38,7 @@ def scan(shadow: Shadow) -> Iterator[Span]:
         end = _block_end(data, begin.end())
         yield begin.start(), end, "private-key"
         position = end
-    for match in _PUTTY.finditer(data):
+    for match in matches(data, b"PuTTY-User-Key-File-", _PUTTY):
         rest = _PUTTY_LINE.match(data, match.end(), match.end() + LONGEST_BLOCK)
         yield match.start(), rest.end() if rest else match.end(), "private-key"
 

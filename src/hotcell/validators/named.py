@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from hotcell.validators.shadow import Shadow, Span, tail
+from hotcell.validators.shadow import Shadow, Span, matches, tail
 
 _NAME = b"abcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 40
@@ -24,7 +24,7 @@ _AUTHORIZATION = re.compile(
     rb"authorization\\{0,2}[\"']?[ \t]{0,4}[:=][ \t]{0,4}\\{0,2}[\"']?(?:bearer|basic|token|digest|apikey)[ \t]{1,4}"
     rb"(?P<value>[a-z0-9._~+/=:-]{6,4096})"
 )
-_BEARER = re.compile(rb"bearer[ \t](?P<value>(?=[a-z._~+/=-]{0,64}[0-9])[a-z0-9._~+/=-]{20,4096})")
+_BEARER = re.compile(rb"bearer (?P<value>(?=[a-z._~+/=-]{0,64}[0-9])[a-z0-9._~+/=-]{20,4096})")
 _SAS = re.compile(rb"sig=(?P<value>[a-z0-9%+/=_-]{20,256})")
 
 _PASSWORD_NAME = re.compile(rb"(?:.*[_.-])?(?:password|passwd|passphrase|pass|pwd|passw)[0-9]?(?:[_.-][a-z0-9]{0,8})?|[a-z]{0,8}(?:password|passwd|pwd)")
@@ -44,16 +44,17 @@ def scan(shadow: Shadow) -> Iterator[Span]:
     lower = shadow.lower
     if b"=" in lower or b":" in lower:
         for keyword, pattern in _KEYWORDS:
-            for match in pattern.finditer(lower):
+            for match in matches(lower, keyword, pattern):
                 yield from _judge(shadow.exact, lower, keyword, match)
-        for match in _AUTHORIZATION.finditer(lower):
+        for match in matches(lower, b"authorization", _AUTHORIZATION):
             yield *match.span("value"), "authorization-header"
     if b"=" in lower:
-        for match in _SAS.finditer(lower):
+        for match in matches(lower, b"sig=", _SAS):
             if lower[match.start() - 1 : match.start()] in (b"?", b"&", b";", b" ", b""):
                 yield *match.span("value"), "azure-sas"
-    for match in _BEARER.finditer(lower):
-        yield *match.span("value"), "authorization-header"
+    if b" " in lower:
+        for match in matches(lower, b"bearer ", _BEARER):
+            yield *match.span("value"), "authorization-header"
 
 
 def _judge(exact: bytes, lower: bytes, keyword: bytes, match: re.Match[bytes]) -> Iterator[Span]:

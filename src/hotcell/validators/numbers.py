@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hotcell.validators.shadow import Shadow, Span
+from hotcell.validators.shadow import Shadow, Span, matches
 
-# On shapes. The literal stands first, as that is what is fast; what must stand before it is looked at afterwards.
-_PLAIN_CARD = re.compile(rb"0{13}(?<=[ ,]0{13})0{0,6}(?=[ ,]|\.(?!0))")
-_GROUPED_CARD = re.compile(rb"0000 0000 0000(?<![0aA.]0000 0000 0000) 0{1,7}(?![0aA])")
-_AMEX = re.compile(rb"0000 000000 00000(?<![0aA.]0000 000000 00000)(?![0aA])")
-_IBAN = re.compile(rb"AA00(?<=[ ,]AA00)(?:[0A]{11,30}|(?: [0A]{4}){2,7}(?: [0A]{1,4})?)(?![0aA])")
-_SSN_OR_PHONE = re.compile(rb"00 0000(?<=00[ ,]000 0000|000 00 0000)(?![0aA])")
+# On shapes. Plain digits that are no decimals; then everything in groups, seen at its first or last blank.
+_THIRTEEN = b"0" * 13
+_PLAIN_CARD = re.compile(rb"[ ,](0{13,19})(?=[ ,]|\.(?!0))")
+_GROUPS = re.compile(
+    rb"00 0000(?:(?<=[ ,]0000 0000) 0000 0{1,7}(?P<card>)|(?<=[ ,]0000 0000)00 00000(?P<amex>)"
+    rb"|(?:(?<=00[ ,]000 0000)|(?<=000 00 0000))(?P<short>))(?![0aA])"
+)
+_IBAN = re.compile(rb"[ ,]AA00(?:[0A]{11,30}|(?: [0A]{4}){2,7}(?: [0A]{1,4})?)(?![0aA])")
 
 _SSN = re.compile(rb"(?<![0-9A-Za-z-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?!-?[0-9A-Za-z])")
 _US_PHONE = re.compile(
@@ -51,20 +53,43 @@ def scan(shadow: Shadow) -> Iterator[Span]:
     shape = shadow.shape
     if b"0" not in shape:
         return
-    yield from _cards(shadow.exact, shape)
-    yield from _ibans(shadow.exact, shape)
-    yield from _hyphenated(shadow.exact, shape)
+    yield from _plain_cards(shadow.exact, shape)
+    if b" " in shape:
+        yield from _groups(shadow.exact, shape)
+    if b"A" in shape:
+        yield from _ibans(shadow.exact, shape)
     if b"+" in shadow.exact:
         for match in _PLUS_PHONE.finditer(shadow.exact):
             yield *match.span(), "phone"
 
 
-def _cards(data: bytes, shape: bytes) -> Iterator[Span]:
-    for pattern in (_PLAIN_CARD, _GROUPED_CARD, _AMEX):
-        for match in pattern.finditer(shape):
-            start, end = match.start() - 1, match.end() - 1  # The shape is one character ahead.
+def _plain_cards(data: bytes, shape: bytes) -> Iterator[Span]:
+    if _THIRTEEN not in shape:
+        return
+    for before in (b",", b" "):
+        for match in matches(shape, before + _THIRTEEN, _PLAIN_CARD):
+            start, end = match.start(1) - 1, match.end() - 1  # The shape is one character ahead.
+            glued = data[start - 1 : start] == b"-" and data[start - 2 : start - 1].isalnum()
+            if is_card(data[start:end]) and not glued:
+                yield start, end, "credit-card"
+
+
+def _groups(data: bytes, shape: bytes) -> Iterator[Span]:
+    for match in matches(shape, b"00 0000", _GROUPS):
+        end = match.end() - 1
+        if match.lastgroup == "short":
+            yield from _short_groups(data, end)
+        else:
+            start = match.start() - 3
             if is_card(data[start:end]) and not _in_a_table(data, start, end):
                 yield start, end, "credit-card"
+
+
+def _short_groups(data: bytes, end: int) -> Iterator[Span]:
+    for pattern, kind in ((_SSN, "ssn"), (_US_PHONE, "phone")):
+        found = pattern.search(data, max(0, end - 20), end + 2)
+        if found and found.end() == end:
+            yield *found.span(), kind
 
 
 def _in_a_table(data: bytes, start: int, end: int) -> bool:
@@ -72,8 +97,6 @@ def _in_a_table(data: bytes, start: int, end: int) -> bool:
     text = data[start:end]
     if b" " in text and b"-" in text:
         return True
-    if not (b" " in text or b"-" in text):
-        return data[start - 1 : start] == b"-" and data[start - 2 : start - 1].isalnum()
     before, after = data[max(0, start - 5) : start], data[end : end + 5]
     return (before[:-1].isdigit() and before[-1:] in b" -" and len(before) == 5) or (
         after[1:].isdigit() and after[:1] in b" -" and len(after) == 5
@@ -94,11 +117,12 @@ _DOUBLED = {48 + digit: sum(divmod(2 * digit, 10)) for digit in range(10)}
 
 
 def _ibans(data: bytes, shape: bytes) -> Iterator[Span]:
-    for match in _IBAN.finditer(shape):
-        start = match.start() - 1
-        end = iban_end(data, start, match.end() - 1)
-        if end:
-            yield start, end, "iban"
+    for before in (b",", b" "):
+        for match in matches(shape, before + b"AA00", _IBAN):
+            start = match.start()  # After the character before it, and one back.
+            end = iban_end(data, start, match.end() - 1)
+            if end:
+                yield start, end, "iban"
 
 
 def iban_end(data: bytes, start: int, limit: int) -> int:
@@ -114,13 +138,3 @@ def iban_end(data: bytes, start: int, limit: int) -> int:
     while len(text[: length + blanks].replace(b" ", b"")) < length:
         blanks += 1
     return 0 if text[length + blanks : length + blanks + 1].isalnum() else start + length + blanks
-
-
-def _hyphenated(data: bytes, shape: bytes) -> Iterator[Span]:
-    for match in _SSN_OR_PHONE.finditer(shape):
-        end = match.end() - 1
-        begin = max(0, end - 20)
-        for pattern, kind in ((_SSN, "ssn"), (_US_PHONE, "phone")):
-            found = pattern.search(data, begin, end + 2)
-            if found and found.end() == end:
-                yield *found.span(), kind

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hotcell.validators.secrets import TOKEN_KINDS
-from hotcell.validators.shadow import Shadow, Span, tail
+from hotcell.validators.shadow import Shadow, Span, matches, tail
 
 _ALNUM = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _WORD = _ALNUM + b"_-"
@@ -33,17 +33,23 @@ class _Around:
     most: int
 
 
-_LITERALS = [
-    (kind, literal, re.compile(literal + _EDGE % literal + rest))
-    for kind, literal, rest in (
-        ("aws-access-key", b"AKIA", rb"[A-Z0-9]{16}(?![A-Za-z0-9])"),
-        ("aws-access-key", b"ASIA", rb"[A-Z0-9]{16}(?![A-Za-z0-9])"),
-        ("google-api-key", b"AIza", rb"[A-Za-z0-9_-]{35}"),
-        ("databricks-token", b"dapi", rb"[0-9a-f]{32}(?:-[0-9])?(?![A-Za-z0-9])"),
-        ("twilio-key", b"SK", rb"[0-9a-f]{32}(?![A-Za-z0-9])"),
-        ("twilio-key", b"AC", rb"[0-9a-f]{32}(?![A-Za-z0-9])"),
-    )
-]
+def _literals(*rows: tuple[str, bytes, bytes]) -> list[tuple[str, bytes, re.Pattern[bytes]]]:
+    return [(kind, literal, re.compile(literal + _EDGE % literal + rest)) for kind, literal, rest in rows]
+
+
+_AWS_KEYS = _literals(
+    ("aws-access-key", b"AKIA", rb"[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    ("aws-access-key", b"ASIA", rb"[A-Z0-9]{16}(?![A-Za-z0-9])"),
+)
+_LITERALS = _literals(
+    ("google-api-key", b"AIza", rb"[A-Za-z0-9_-]{35}"),
+    ("databricks-token", b"dapi", rb"[0-9a-f]{32}(?:-[0-9])?(?![A-Za-z0-9])"),
+    ("twilio-key", b"SK", rb"[0-9a-f]{32}(?![A-Za-z0-9])"),
+    ("twilio-key", b"AC", rb"[0-9a-f]{32}(?![A-Za-z0-9])"),
+)
+_SHORTEST_AWS_KEY = 20
+# Every other token has a longer word; a float such as 1.2345678901234567e-105 has none as long.
+_SHORTEST_WORD = 22
 _AROUNDS = {
     b".": (
         _Around(
@@ -122,13 +128,17 @@ _SEPARATORS = [(separator, _separator_pattern(separator)) for separator in (b"_"
 
 def scan(shadow: Shadow) -> Iterator[Span]:
     """Every token in the text; a place may be named by more than one kind."""
-    if not shadow.has_long_word:
-        return
     data = shadow.exact
+    if not shadow.has_word_of(_SHORTEST_AWS_KEY):
+        return
+    for kind, literal, pattern in _AWS_KEYS:
+        for match in matches(data, literal, pattern):
+            yield *match.span(), kind
+    if not shadow.has_word_of(_SHORTEST_WORD):
+        return
     for kind, literal, pattern in _LITERALS:
-        if literal in data:
-            for match in pattern.finditer(data):
-                yield match.start(), match.end(), kind
+        for match in matches(data, literal, pattern):
+            yield *match.span(), kind
     for separator, pattern in _SEPARATORS:
         if separator in data:
             yield from _scan_separator(data, separator, pattern)

@@ -1,0 +1,491 @@
+"""Checks of what the program names: modules, built-ins, attributes, and ways to reach them under another name."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import unicodedata
+from functools import lru_cache
+from typing import Any
+
+from hotcell.modules import RULE_OF_MODULE, STRICT_HIDDEN
+from hotcell.policy import Policy, rule_of_builtin
+from hotcell.validators.program import Program
+from hotcell.validators.tables import (
+    CLASS_WALKS,
+    DISTINCT_METHODS,
+    GADGETS,
+    HIDDEN_WORDS,
+    HONEST_GADGETS,
+    REACHING_MODULES,
+    RULE_OF_MEMBER,
+    SAFE_DUNDER_NAMES,
+    SAFE_METHOD_NAMES,
+    STRICT_ATTRIBUTES,
+)
+
+_HOT_ATTRIBUTES = GADGETS | frozenset(name.rpartition(".")[2] for name in RULE_OF_MEMBER) | frozenset(DISTINCT_METHODS)
+_READABLE_CODE = frozenset(
+    "co_argcount co_varnames co_name co_kwonlyargcount co_posonlyargcount co_flags co_filename co_firstlineno".split()
+)
+_IMPORT_CALLS = frozenset({"__import__", "import_module"})
+_SAME_NAME = frozenset({"datetime.time", "datetime.datetime", "time.time", "random.random", "copy.copy"})
+_FORMAT_FIELD = re.compile(r"\{[^{}]*[.\[][^{}]*\}")
+_FORMAT_GADGET = re.compile(r"\{[^{}]*__\w+[^{}]*\}|\{[^{}]*\.(?:gi|cr|ag|tb|f|co)_\w+[^{}]*\}")
+_CODE_IN_TEXT = re.compile(
+    r"__(?:import|subclasses|globals|builtins|class|bases|mro|code)__|\b(?:os\.(?:system|popen|exec|spawn|fork)|subprocess\b"
+    r"|import\s+(?:os|subprocess|socket|ctypes|pty)\b|eval\s*\(|exec\s*\()"
+)
+_RUNS_TEXT = frozenset(
+    """timeit repeat Timer run runctx eval query sympify parse_expr evaluate Template from_string lambdify compile_command
+    runsource runcode loads""".split()
+)
+_PICKLE_GADGET = re.compile(rb"(?:posix|nt|os|subprocess|builtins|__builtin__|sys)[\n\x8c\x94]|\x8c.(?:posix|builtins|os)")
+
+
+@lru_cache(maxsize=32)
+def _hot_names(policy: Policy) -> frozenset[str]:
+    return policy.builtins_denied | {"__builtins__", "__import__", "__loader__", "__spec__", "input", "breakpoint"}
+
+
+def check_names(program: Program, text: str) -> None:
+    """Every check of this module; imports first, since the others need to know what they brought in."""
+    _imports(program)
+    _plain_names(program)
+    _attributes(program)
+    _items(program)
+    _calls(program)
+    _built_strings(program)
+    _patterns(program)
+    if program.strict:
+        _strict_definitions(program)
+        _strict_strings(program)
+    if not text.isascii():
+        _look_alikes(program, text)
+
+
+def check_module(program: Program, module: str, node: Any) -> None:
+    """Judge one import by the policy's lists."""
+    policy = program.policy
+    name = module
+    while name:
+        if name in policy.imports_denied:
+            rule = RULE_OF_MODULE.get(name, "import.denied")
+            program.report(rule, node, f"Importing {module} is not allowed.")
+            return
+        name = name.rpartition(".")[0]
+    if policy.imports_allowed is not None and not _listed(module, policy.imports_allowed):
+        program.report("import.denied", node, f"Importing {module} is not allowed; it is not on the list of modules.")
+
+
+def _listed(module: str, names: frozenset[str]) -> bool:
+    while module:
+        if module in names:
+            return True
+        module = module.rpartition(".")[0]
+    return False
+
+
+def _imports(program: Program) -> None:
+    aliases = program.aliases
+    for node in program.all(ast.Import):
+        for item in node.names:
+            check_module(program, item.name, node)
+            aliases[item.asname or item.name.partition(".")[0]] = item.name if item.asname else item.name.partition(".")[0]
+    for node in program.all(ast.ImportFrom):
+        module = node.module or ""
+        if node.level:
+            program.report("import.relative", node, "A relative import has no package to start from.")
+            continue
+        for item in node.names:
+            _import_from(program, module, item, node)
+
+
+def _import_from(program: Program, module: str, item: ast.alias, node: ast.ImportFrom) -> None:
+    if item.name == "*":
+        check_module(program, module, node)
+        for member in RULE_OF_MEMBER:
+            if member.startswith(module + "."):
+                program.aliases.setdefault(member.rpartition(".")[2], member)
+        return
+    full = f"{module}.{item.name}"
+    program.aliases[item.asname or item.name] = full
+    # ``from os import path``: the member may be a module of its own that is denied.
+    check_module(program, full if full in program.policy.imports_denied else module, node)
+    _member_use(program, full, node)
+    if item.name in REACHING_MODULES and module.partition(".")[0] != item.name:
+        check_module(program, item.name, node)
+        program.aliases[item.asname or item.name] = item.name
+    if program.strict:
+        _strict_member(program, full, node)
+
+
+def _member_use(program: Program, dotted: str | None, node: Any) -> bool:
+    """Report the use of a module's member, or of a denied module reached without an import."""
+    if not dotted:
+        return False
+    rule = RULE_OF_MEMBER.get(dotted)
+    if rule is None and "." in dotted:
+        head, _, member = dotted.rpartition(".")
+        rule = RULE_OF_MEMBER.get(head)
+        if rule is None and head.partition(".")[0] in ("builtins",) and member in program.policy.builtins_denied:
+            rule = rule_of_builtin(member)
+    if rule:
+        program.report(rule, node, f"{dotted.removeprefix('builtins.')} is not allowed.")
+    return bool(rule)
+
+
+def _plain_names(program: Program) -> None:
+    hot = _hot_names(program.policy) | program.aliases.keys() if program.aliases else _hot_names(program.policy)
+    strict = program.strict
+    importing = {id(call.func) for call in program.all(ast.Call) if call.args or call.keywords}
+    for node in program.all(ast.Name):
+        name = node.id
+        if name in hot:
+            _hot_name(program, node, id(node) in importing)
+        if strict and name.startswith("__") and name not in SAFE_DUNDER_NAMES:
+            program.report("name.underscore", node, f"The name {name} is not allowed.")
+
+
+def _hot_name(program: Program, node: ast.Name, called: bool) -> None:
+    name = node.id
+    if name in program.aliases:
+        if isinstance(node.ctx, ast.Load):
+            _member_use(program, program.aliases[name], node)
+        return
+    if not program.strict and (name in program.defined or not isinstance(node.ctx, ast.Load)):
+        return
+    if name in program.policy.builtins_denied:
+        program.report(rule_of_builtin(name), node, f"{name} is not allowed.")
+    elif name in ("__builtins__", "__loader__", "__spec__"):
+        program.report("escape.gadget", node, f"{name} leads to the interpreter's internals.")
+    elif name == "__import__" and not called:
+        program.report("code.dynamic-import", node, "__import__ is not allowed except with the name of a module.")
+    elif name in ("input", "breakpoint"):
+        program.report("interaction.input", node, f"{name} waits for a person.")
+
+
+def _attributes(program: Program) -> None:
+    attributes = program.all(ast.Attribute)
+    if program.strict:
+        for node in attributes:
+            _strict_attribute(program, node)
+    for node in [node for node in attributes if node.attr in _HOT_ATTRIBUTES]:
+        dotted = program.resolve(node)
+        if node.attr in GADGETS and not _honest(program, node, dotted):
+            rule = "escape.class-walk" if node.attr in CLASS_WALKS else "escape.gadget"
+            program.report(rule, node, f"The attribute {node.attr} leads to the interpreter's internals.")
+        elif not _member_use(program, dotted, node) and dotted is None and node.attr in DISTINCT_METHODS:
+            program.report(DISTINCT_METHODS[node.attr], node, f"{node.attr} is not allowed.")
+    for node in [node for node in attributes if node.attr in ("format", "format_map")]:
+        _format(program, node)
+    for node in [node for node in attributes if node.attr in program.policy.builtins_denied]:
+        _member_use(program, program.resolve(node), node)
+
+
+def _honest(program: Program, node: ast.Attribute, dotted: str | None) -> bool:
+    """Whether ordinary code uses this gadget in this way. Never so under `strict`."""
+    attr, value = node.attr, node.value
+    if program.strict:
+        return False
+    if attr == "__subclasses__":
+        return isinstance(value, ast.Name) and _only_a_class(program, value.id)
+    if attr == "__code__" or attr == "f_code":
+        return any(outer.value is node and outer.attr in _READABLE_CODE for outer in program.all(ast.Attribute))
+    if attr in _READABLE_CODE or attr == "__closure__":
+        return True
+    if attr not in HONEST_GADGETS:
+        return False
+    if attr in CLASS_WALKS:
+        return not _walked(program, node)
+    if attr in ("__getattribute__", "__reduce_ex__"):
+        owner = value.func if isinstance(value, ast.Call) else value
+        return isinstance(owner, ast.Name) and owner.id in ("super", "object")
+    if attr in ("__self__", "__func__"):
+        return not isinstance(value, ast.Name) or value.id in program.defined
+    return True
+
+
+def _only_a_class(program: Program, name: str) -> bool:
+    return name not in program.values and any(node.name == name for node in program.all(ast.ClassDef))
+
+
+def _walked(program: Program, node: ast.Attribute) -> bool:
+    """``x.__class__.__base__``, ``x.__mro__[1]``, ``x.__base__.y``: steps, where a class's bases are only printed."""
+    value = node.value
+    if isinstance(value, (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedStr)):
+        return True
+    if isinstance(value, ast.Attribute) and (value.attr in CLASS_WALKS or _is_literal_class(value)):
+        return True
+    if any(outer.value is node and outer.attr != "__name__" for outer in program.all(ast.Attribute)):
+        return True
+    return any(outer.value is node for outer in program.all(ast.Subscript))
+
+
+def _is_literal_class(node: ast.Attribute) -> bool:
+    return node.attr == "__class__" and not isinstance(node.value, (ast.Name, ast.Attribute))
+
+
+def _format(program: Program, node: ast.Attribute) -> None:
+    template = program.folder.text(node.value)
+    if template is None:
+        if program.strict and not _folds_to_other(program, node.value):
+            program.report("escape.format", node, "A format string that is not a literal could read any attribute.")
+    elif _FORMAT_GADGET.search(template) or (program.strict and _FORMAT_FIELD.search(template)):
+        program.report("escape.format", node, "The format string reads attributes of its arguments.")
+
+
+def _folds_to_other(program: Program, node: ast.expr) -> bool:
+    return isinstance(node, (ast.Constant, ast.JoinedStr)) and program.folder.text(node) is not None
+
+
+def _items(program: Program) -> None:
+    """``sys.modules['os']``, ``globals()['__builtins__']``, ``os.__dict__['system']``, ``__builtins__['eval']``."""
+    for node in program.all(ast.Subscript):
+        value = node.value
+        if value.__class__ is ast.Call or (
+            value.__class__ is ast.Attribute and value.attr in ("modules", "__dict__", "__builtins__")
+        ):
+            _item(program, node)
+        elif value.__class__ is ast.Name and (value.id == "__builtins__" or value.id in program.aliases):
+            _item(program, node)
+
+
+def _item(program: Program, node: ast.Subscript) -> None:
+    dotted = program.resolve(node)
+    if dotted:
+        if not _member_use(program, dotted, node) and dotted in program.policy.imports_denied:
+            check_module(program, dotted, node)
+        return
+    key = program.folder.text(node.slice)
+    if key in GADGETS and not (key in HONEST_GADGETS and not program.strict):
+        program.report("escape.gadget", node, f"The key {key} leads to the interpreter's internals.")
+    elif key is None and program.resolve(node.value) in _CATALOGUES:
+        program.report("escape.dynamic-attribute", node, "A member of a module is read by a computed name.")
+
+
+_CATALOGUES = frozenset({"builtins", "builtins.__dict__", "os.__dict__", "sys.__dict__", "subprocess.__dict__"})
+
+
+def _calls(program: Program) -> None:
+    for node in program.all(ast.Call):
+        func = node.func
+        name = func.id if func.__class__ is ast.Name else func.attr if func.__class__ is ast.Attribute else ""
+        handler = _CALLS.get(name)
+        if handler:
+            handler(program, node)
+        elif func.__class__ is ast.Call or func.__class__ is ast.Subscript:
+            _member_use(program, program.resolve(func), node)
+
+
+def _get_attribute(program: Program, node: ast.Call) -> None:
+    if len(node.args) < 2:
+        if program.strict:
+            program.report("escape.dynamic-attribute", node, "The attribute's name is not written out.")
+        return
+    owner, name_node = (node.args[0], node.args[1]) if len(node.args) > 1 else (None, node.args[0])
+    names = program.folder.choices(name_node)
+    if names is None:
+        reach = program.resolve(owner)
+        if program.strict or (reach and reach.partition(".")[0] in REACHING_MODULES):
+            message = "An attribute is read by a name that is not known beforehand."
+            program.report("escape.dynamic-attribute", node, message)
+        return
+    for name in names:
+        if isinstance(name, str):
+            _attribute_by_name(program, node, owner, name, plain=isinstance(name_node, ast.Constant))
+
+
+def _attribute_by_name(program: Program, node: ast.Call, owner: Any, name: str, *, plain: bool) -> None:
+    if program.strict and (name.startswith("_") or name in STRICT_ATTRIBUTES or name in ("format", "format_map")):
+        program.report("escape.dynamic-attribute", node, f"Reading the attribute {name} by its name is not allowed.")
+    elif name in GADGETS and (name not in HONEST_GADGETS or not plain):
+        program.report("escape.gadget", node, f"The attribute {name} leads to the interpreter's internals.")
+    base = program.resolve(owner)
+    if base:
+        _member_use(program, f"{base}.{name}", node)
+    elif name in DISTINCT_METHODS:
+        program.report(DISTINCT_METHODS[name], node, f"{name} is not allowed.")
+
+
+def _own_attribute(program: Program, node: ast.Call) -> None:
+    """``x.__getattribute__(name)``; the method itself is judged with the attributes."""
+    name = program.folder.text(node.args[-1]) if node.args else None
+    if name:
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        _attribute_by_name(program, node, owner, name, plain=False)
+
+
+def _import_call(program: Program, node: ast.Call) -> None:
+    func = node.func
+    if isinstance(func, ast.Name) and func.id in program.defined and not program.strict:
+        return
+    argument = node.args[0] if node.args else next((item.value for item in node.keywords if item.arg == "name"), None)
+    names = program.folder.choices(argument)
+    if not names or not all(isinstance(name, str) for name in names):
+        program.report("code.dynamic-import", node, "The name of the imported module is not known beforehand.")
+        return
+    for name in names:
+        check_module(program, str(name), node)
+
+
+def _attribute_getter(program: Program, node: ast.Call) -> None:
+    for argument in node.args:
+        path = program.folder.text(argument)
+        if path is None or any(part in GADGETS or part == "__class__" for part in path.split(".")):
+            if path or program.strict:
+                message = "The attribute's name reaches the interpreter's internals, or is not known."
+                program.report("escape.dynamic-attribute", node, message)
+
+
+def _type_call(program: Program, node: ast.Call) -> None:
+    if program.strict and len(node.args) + len(node.keywords) != 1:
+        program.report("builtin.denied", node, "type() with more than one argument makes a class out of data.")
+
+
+def _runs_text(program: Program, node: ast.Call) -> None:
+    """Library functions that run or unpickle a text: look into it when it is known."""
+    for argument in node.args[:2]:
+        value = program.folder.fold(argument)
+        if isinstance(value, str) and _CODE_IN_TEXT.search(value):
+            program.report("code.dynamic", node, "The text holds code that is not allowed.")
+        elif isinstance(value, bytes) and _PICKLE_GADGET.search(value):
+            program.report("code.dynamic", node, "The pickle would run code while it is loaded.")
+
+
+_CALLS = {
+    "getattr": _get_attribute,
+    "setattr": _get_attribute,
+    "delattr": _get_attribute,
+    "hasattr": _get_attribute,
+    "__getattribute__": _own_attribute,
+    "__getattr__": _own_attribute,
+    "attrgetter": _attribute_getter,
+    "methodcaller": _attribute_getter,
+    "type": _type_call,
+    **dict.fromkeys(_IMPORT_CALLS, _import_call),
+    **dict.fromkeys(_RUNS_TEXT, _runs_text),
+}
+
+
+def _built_strings(program: Program) -> None:
+    """Texts put together from pieces that come to the name of something internal, or to code."""
+    candidates = [
+        node
+        for node in program.all(ast.BinOp)
+        if node.op.__class__ is ast.Add and (_is_piece(node.right) or _is_piece(node.left))
+    ]
+    candidates += [node for node in program.all(ast.Subscript) if node.slice.__class__ is ast.Slice and node.slice.step]
+    candidates += [
+        node
+        for node in program.all(ast.Call)
+        if (node.func.attr if node.func.__class__ is ast.Attribute else getattr(node.func, "id", "")) in _BUILDERS
+    ]
+    for node in [*candidates, *program.all(ast.JoinedStr)]:
+        text = program.folder.fold(node)
+        if isinstance(text, bytes):
+            text = text.decode("latin-1")
+        if isinstance(text, str) and (text in HIDDEN_WORDS or _CODE_IN_TEXT.search(text)):
+            program.report("escape.obfuscated", node, f"The pieces come to {text[:60]!r}.")
+
+
+def _is_piece(node: Any) -> bool:
+    return node.__class__ is ast.Call or (node.__class__ is ast.Constant and node.value.__class__ in (str, bytes))
+
+
+_BUILDERS = frozenset(
+    """join decode replace b64decode urlsafe_b64decode b32decode b16decode b85decode a85decode unhexlify fromhex chr lower
+    upper swapcase format strip""".split()
+)
+
+
+def _patterns(program: Program) -> None:
+    """``case object(__class__=c)`` reads an attribute as ``x.__class__`` does."""
+    for node in program.all(ast.MatchClass):
+        for name in node.kwd_attrs:
+            if name in GADGETS or (program.strict and (name.startswith("_") or name in STRICT_ATTRIBUTES)):
+                program.report("escape.gadget", node, f"The pattern reads the attribute {name}.")
+
+
+def _strict_attribute(program: Program, node: ast.Attribute) -> None:
+    attr = node.attr
+    if attr.startswith("_"):
+        if not (attr == "__init__" and _is_super(node.value)) and attr != "__name__":
+            program.report("name.underscore", node, f"The attribute {attr} is not allowed.")
+    else:
+        dotted = program.resolve(node)
+        if dotted:
+            _strict_member(program, dotted, node)
+            if dotted in _SAME_NAME:
+                return
+        if attr in STRICT_ATTRIBUTES:
+            program.report("escape.gadget", node, f"The attribute {attr} may lead out of the program.")
+
+
+def _is_super(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args
+
+
+def _strict_member(program: Program, dotted: str, node: Any) -> None:
+    head, _, member = dotted.rpartition(".")
+    if dotted in STRICT_HIDDEN:
+        program.report("escape.dynamic-attribute", node, f"{dotted} reaches further than the policy allows.")
+    elif member.startswith("_"):
+        program.report("name.underscore", node, f"{dotted} is not a public name.")
+    elif (
+        member in sys.stdlib_module_names
+        and head.partition(".")[0] in program.aliases.values()
+        and dotted not in _SAME_NAME
+        and member != head
+        and not _listed(dotted, frozenset({"collections.abc"}))
+    ):
+        program.report("import.denied", node, f"{dotted} is a module that the policy does not list.")
+
+
+def _strict_definitions(program: Program) -> None:
+    for node in program.all(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
+        if node.name.startswith("__") and node.name not in SAFE_METHOD_NAMES:
+            program.report("name.underscore", node, f"Defining {node.name} is not allowed.")
+    for node in program.all(ast.ClassDef):
+        if node.keywords:
+            program.report("escape.gadget", node, "A class with a metaclass or keywords is not allowed.")
+    for node in program.all(ast.Global, ast.Nonlocal):
+        for name in node.names:
+            _strict_binding(program, name, node)
+    for node in program.all(ast.arg):
+        _strict_binding(program, node.arg, node)
+    for node in program.all(ast.keyword):
+        if node.arg:
+            _strict_binding(program, node.arg, node)
+    for node in program.all(ast.Import, ast.ImportFrom):
+        for item in node.names:
+            _strict_binding(program, item.asname or "", node)
+    for node in program.all(ast.ExceptHandler, ast.MatchAs, ast.MatchStar):
+        _strict_binding(program, node.name or "", node)
+    for node in program.all(ast.MatchMapping):
+        _strict_binding(program, node.rest or "", node)
+
+
+def _strict_binding(program: Program, name: str, node: Any) -> None:
+    if name.startswith("__"):
+        program.report("name.underscore", node, f"The name {name} is not allowed.")
+
+
+def _strict_strings(program: Program) -> None:
+    for node in program.all(ast.Constant):
+        if isinstance(node.value, str) and node.value in GADGETS:
+            program.report("escape.gadget", node, f"The text {node.value!r} names an internal.")
+
+
+def _look_alikes(program: Program, text: str) -> None:
+    """Letters such as a mathematical italic o, which Python reads as a plain o in a name."""
+    used = {node.id for node in program.all(ast.Name)} | {node.attr for node in program.all(ast.Attribute)}
+    for found in re.finditer(r"\w*[^\W\x00-\x7f]\w*", text):
+        plain = unicodedata.normalize("NFKC", found[0])
+        if plain != found[0] and plain.isascii() and plain in used:
+            line = text.count("\n", 0, found.start()) + 1
+            column = len(text[text.rfind("\n", 0, found.start()) + 1 : found.start()].encode())
+            place = ast.Pass(lineno=line, col_offset=column)
+            program.report("escape.obfuscated", place, f"The name {plain} is written in look-alike letters.")
+            return

@@ -1,0 +1,264 @@
+"""A syntax tree sorted by kind of node, and what its names stand for: what the checks work on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from hotcell.policy import Policy
+from hotcell.results import Severity
+from hotcell.validators.folding import Folder
+from hotcell.validators.tables import REACHING_MODULES, RULE_OF_MEMBER
+
+_LEAVES = (ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop, ast.Constant, ast.Name, ast.Pass)
+_NOT_NODES = frozenset(
+    """ctx op ops id attr arg name n s kind type_comment level module asname simple conversion is_async rest kwd_attrs
+    type_ignores tag lineno""".split()
+)
+
+
+def _children_getters() -> dict[type, Callable[[Any], tuple[Any, ...]]]:
+    """Node class -> a function that gives the fields which may hold nodes, always as a tuple."""
+    getters: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
+    for node_class in vars(ast).values():
+        if not isinstance(node_class, type) or not issubclass(node_class, ast.AST) or issubclass(node_class, _LEAVES):
+            continue
+        skipped = _NOT_NODES - {"name"} if node_class.__name__ == "TypeAlias" else _NOT_NODES
+        fields = [field for field in node_class._fields if field not in skipped]
+        if len(fields) > 1:
+            getters[node_class] = attrgetter(*fields)
+        elif fields:
+            getters[node_class] = _one_field(fields[0])
+    return getters
+
+
+def _one_field(field: str) -> Callable[[Any], tuple[Any, ...]]:
+    get = attrgetter(field)
+    return lambda node: (get(node),)
+
+
+_CHILDREN = _children_getters()
+Nodes = dict[type, list[Any]]
+
+
+def collect(tree: ast.Module) -> tuple[Nodes, int, int, ast.AST]:
+    """All nodes by class, how many there are, how deep they go, and one of the deepest. No recursion."""
+    nodes: Nodes = {}
+    children, listed = _CHILDREN, list
+    level: list[Any] = list(tree.body)
+    count = depth = 0
+    deepest: ast.AST = tree
+    while level:
+        depth += 1
+        count += len(level)
+        deepest = level[0] or deepest
+        below: list[Any] = []
+        append, extend = below.append, below.extend
+        for node in level:
+            node_class = node.__class__
+            if node_class in nodes:
+                nodes[node_class].append(node)
+            else:
+                nodes[node_class] = [node]
+            if node_class in children:
+                for field in children[node_class](node):
+                    if field.__class__ is listed:
+                        extend(field)
+                    elif field is not None:
+                        append(field)
+        level = below
+    nodes.pop(type(None), None)
+    return nodes, count, depth, deepest
+
+
+class Program:
+    """One program under one policy: its nodes, its names and the findings so far."""
+
+    def __init__(self, nodes: Nodes, policy: Policy) -> None:
+        self.nodes = nodes
+        self.policy = policy
+        self.strict = policy.rules.get("name.underscore") is Severity.ERROR
+        self.findings: dict[tuple[str, int, int], str] = {}
+        self.aliases: dict[str, str] = {}
+        """Name -> the dotted name it was imported as."""
+        self.defined: set[str] = set()
+        """Names of functions, classes and parameters of the program."""
+        self._values: dict[str, list[ast.expr | None]] | None = None
+        self._folder: Folder | None = None
+        self._resolving = 0
+        for kind in (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
+            self.defined.update(node.name for node in self.all(kind))
+        self.defined.update(node.arg for node in self.all(ast.arg))
+
+    def all(self, *kinds: type) -> list[Any]:
+        """The nodes of these classes, outer ones first."""
+        if len(kinds) == 1:
+            return self.nodes.get(kinds[0], [])
+        return [node for kind in kinds for node in self.nodes.get(kind, ())]
+
+    def report(self, rule: str, node: Any, message: str) -> None:
+        """Note a finding, unless the rule is off or has already matched at that place."""
+        if rule in self.policy.rules:
+            self.findings.setdefault((rule, node.lineno, node.col_offset), message)
+
+    @property
+    def values(self) -> dict[str, list[ast.expr | None]]:
+        """Name -> the expressions it is bound to; None stands for one that is not known."""
+        if self._values is None:
+            self._values = _bindings(self)
+        return self._values
+
+    @property
+    def folder(self) -> Folder:
+        """Works out constant expressions over the program's names."""
+        if self._folder is None:
+            self._folder = Folder(self.values)
+        return self._folder
+
+    def resolve(self, node: Any) -> str | None:
+        """The dotted name of the module member that an expression stands for: ``os.system``, ``builtins.eval``."""
+        if self._resolving > 20:
+            return None
+        self._resolving += 1
+        try:
+            return self._resolve(node)
+        finally:
+            self._resolving -= 1
+
+    def _resolve(self, node: Any) -> str | None:
+        attributes: list[str] = []
+        while isinstance(node, ast.Attribute):
+            attributes.append(node.attr)
+            node = node.value
+        base = self._root(node)
+        for attribute in reversed(attributes):
+            base = _member(base, attribute)
+        return base
+
+    def _root(self, node: Any) -> str | None:
+        if isinstance(node, ast.Name):
+            return self._named(node.id)
+        if isinstance(node, ast.Call):
+            return self._called(node)
+        if isinstance(node, ast.Subscript):
+            return self._subscripted(node)
+        if isinstance(node, ast.NamedExpr):
+            return self.resolve(node.value)
+        if isinstance(node, ast.IfExp):
+            return self.resolve(node.body) or self.resolve(node.orelse)
+        return None
+
+    def _named(self, name: str) -> str | None:
+        if name in self.aliases:
+            return self.aliases[name]
+        for value in self.values.get(name, ()):
+            found = self.resolve(value) if value.__class__ in _RESOLVABLE else None
+            if found:
+                return found
+        if name == "__builtins__":
+            return "builtins"
+        return f"builtins.{name}" if name in _BUILTINS and (self.strict or name not in self.defined) else None
+
+    def _called(self, node: ast.Call) -> str | None:
+        callee = self.resolve(node.func)
+        if not callee or not node.args:
+            return callee if callee in ("builtins.globals", "builtins.locals", "builtins.vars") else None
+        if callee in _IMPORTERS:
+            name = self.folder.text(node.args[0])
+            return name.partition(".")[0] if name and callee.endswith("__import__") else name
+        if callee == "builtins.getattr" and len(node.args) > 1:
+            name = self.folder.text(node.args[1])
+            return _member(self.resolve(node.args[0]), name) if name else None
+        if callee == "builtins.vars":
+            base = self.resolve(node.args[0])
+            return f"{base}.__dict__" if base else None
+        if callee.endswith((".__dict__.get", ".__dict__.pop", ".__dict__.__getitem__", "sys.modules.get")):
+            return self._item(callee.rpartition(".")[0], node.args[0])
+        if callee.endswith(".__getattribute__"):
+            name = self.folder.text(node.args[-1])
+            return _member(callee.removesuffix(".__getattribute__"), name) if name else None
+        return None
+
+    def _subscripted(self, node: ast.Subscript) -> str | None:
+        base = self.resolve(node.value)
+        return self._item(base, node.slice) if base else None
+
+    def _item(self, base: str, key_node: ast.expr) -> str | None:
+        key = self.folder.text(key_node)
+        if not key:
+            return None
+        if base == "sys.modules":
+            return key
+        if base in ("builtins.globals", "builtins.locals", "builtins.vars"):
+            return self._named(key)
+        if base == "builtins":
+            return _member(base, key)
+        return _member(base.removesuffix(".__dict__"), key) if base.endswith(".__dict__") else None
+
+
+_RESOLVABLE = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.NamedExpr, ast.IfExp)
+_BUILTINS = frozenset(name.partition(".")[2] for name in RULE_OF_MEMBER if name.startswith("builtins.")) | frozenset(
+    "getattr setattr delattr hasattr vars globals locals open __import__ type object super dir iter range".split()
+)
+_IMPORTERS = frozenset({"builtins.__import__", "importlib.import_module", "importlib.__import__"})
+
+
+def _member(base: str | None, name: str) -> str | None:
+    """``base.name``; a module that hides behind another object's attribute is recognised by its name."""
+    bare = name.strip("_") if name.startswith("_") and not name.endswith("__") else name
+    if bare in REACHING_MODULES and (base != bare):
+        return bare if base or bare in ("os", "subprocess", "builtins", "posix") else None
+    return f"{base}.{name}" if base else None
+
+
+def _bindings(program: Program) -> dict[str, list[ast.expr | None]]:
+    values: dict[str, list[ast.expr | None]] = {}
+
+    def bind(target: Any, value: ast.expr | None) -> None:
+        if isinstance(target, ast.Name):
+            values.setdefault(target.id, []).append(value)
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
+            for index, item in enumerate(target.elts):
+                bind(item, parts[index] if len(parts) == len(target.elts) else None)
+
+    for node in program.all(ast.Assign):
+        for target in node.targets:
+            bind(target, node.value)
+    for node in program.all(ast.AnnAssign, ast.NamedExpr):
+        bind(node.target, node.value)
+    for node in program.all(ast.AugAssign):
+        known = values.get(node.target.id) if isinstance(node.target, ast.Name) else None
+        if known and len(known) == 1 and known[0] is not None and isinstance(node.op, ast.Add):
+            known[0] = ast.BinOp(left=known[0], op=node.op, right=node.value)
+        else:
+            bind(node.target, None)
+    for node in program.all(ast.For, ast.AsyncFor, ast.comprehension):
+        _bind_loop(node, values, bind)
+    for node in program.all(ast.arguments):
+        _bind_parameters(node, values)
+    for node in program.all(ast.withitem):
+        bind(node.optional_vars, None)
+    return values
+
+
+def _bind_loop(node: Any, values: dict[str, list[ast.expr | None]], bind: Any) -> None:
+    source = node.iter
+    if isinstance(source, ast.Name) and len(values.get(source.id, ())) == 1:
+        source = values[source.id][0]
+    if isinstance(source, (ast.List, ast.Tuple, ast.Set)) and 0 < len(source.elts) <= 100:
+        for item in source.elts:
+            bind(node.target, item)
+    else:
+        bind(node.target, None)
+
+
+def _bind_parameters(node: ast.arguments, values: dict[str, list[ast.expr | None]]) -> None:
+    positional = [*node.posonlyargs, *node.args]
+    for parameter in (*positional, *node.kwonlyargs):
+        values.setdefault(parameter.arg, []).append(None)
+    defaults = zip(reversed(positional), reversed(node.defaults), strict=False)
+    for parameter, default in (*defaults, *zip(node.kwonlyargs, node.kw_defaults, strict=True)):
+        values[parameter.arg].append(default)
