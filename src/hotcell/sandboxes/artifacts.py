@@ -1,0 +1,107 @@
+"""Collecting the files that a cell left, as if its author had prepared them for us: because he may have.
+
+Works beneath a descriptor of the work directory, follows no link, opens only regular files with one name, reads no more
+than it may, and starts when every process of the cell is dead.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import stat
+
+from hotcell.config import SandboxConfig
+from hotcell.results import Artifact
+
+_MAX_DEPTH = 16
+_MAX_ENTRIES = 20_000
+_MAX_NOTES = 20
+
+
+def collect(directory: int, globs: tuple[str, ...], config: SandboxConfig) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
+    """The files whose relative name, or whose last part, matches a glob; and a note for each that was passed over."""
+    collector = _Collector(globs, config)
+    collector.walk(directory)
+    notes = collector.notes[:_MAX_NOTES]
+    if len(collector.notes) > _MAX_NOTES:
+        notes.append(f"{len(collector.notes) - _MAX_NOTES} more files were not collected.")
+    return tuple(sorted(collector.artifacts, key=lambda item: item.name)), tuple(notes)
+
+
+class _Collector:
+    def __init__(self, globs: tuple[str, ...], config: SandboxConfig) -> None:
+        self._globs = globs
+        self._config = config
+        self._room = config.artifact_bytes
+        self.artifacts: list[Artifact] = []
+        self.notes: list[str] = []
+
+    def walk(self, directory: int) -> None:
+        entries = 0
+        waiting: list[tuple[int, str]] = [(os.dup(directory), "")]
+        while waiting:
+            handle, prefix = waiting.pop()
+            try:
+                with os.scandir(handle) as listing:
+                    for entry in listing:
+                        entries += 1
+                        if entries > _MAX_ENTRIES:
+                            self.notes.append(f"Only the first {_MAX_ENTRIES} files were looked at.")
+                            break
+                        self._visit(handle, prefix, entry.name, waiting)
+            finally:
+                os.close(handle)
+            if entries > _MAX_ENTRIES:
+                for rest, _ in waiting:
+                    os.close(rest)
+                return
+
+    def _visit(self, parent: int, prefix: str, part: str, waiting: list[tuple[int, str]]) -> None:
+        name = prefix + part
+        if not _is_safe(part):
+            self.notes.append(f"{ascii(name)} was not collected: its name is not plain text.")
+            return
+        try:
+            status = os.stat(part, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                if name.count("/") < _MAX_DEPTH:
+                    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                    waiting.append((os.open(part, flags, dir_fd=parent), name + "/"))
+            elif any(fnmatch.fnmatchcase(candidate, glob) for glob in self._globs for candidate in (name, part)):
+                self._take(parent, part, name)
+        except OSError as error:
+            self.notes.append(f"{name} was not collected: {error.strerror}.")
+
+    def _take(self, parent: int, part: str, name: str) -> None:
+        # O_NONBLOCK: a FIFO that took the file's place must not make us wait.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(part, flags, dir_fd=parent), "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            reason = self._objection(status)
+            if reason:
+                self.notes.append(f"{name} was not collected: {reason}.")
+                return
+            content = bytearray()
+            while chunk := file.read(min(1 << 20, status.st_size + 1 - len(content))):
+                content += chunk
+        self._room -= len(content)
+        data = bytes(content)
+        digest = hashlib.sha256(data).hexdigest()
+        self.artifacts.append(Artifact(name=name, size=len(data), sha256=digest, content=data))
+
+    def _objection(self, status: os.stat_result) -> str:
+        if not stat.S_ISREG(status.st_mode):
+            return "it is not a regular file"
+        if status.st_nlink != 1:
+            return "it has a second name (a hard link)"
+        if len(self.artifacts) >= self._config.artifact_count:
+            return f"artifact_count={self._config.artifact_count} is reached"
+        if status.st_size > self._room:
+            return f"it does not fit artifact_bytes={self._config.artifact_bytes}"
+        return ""
+
+
+def _is_safe(part: str) -> bool:
+    # Bytes that are not UTF-8 come as lone surrogates, which are not printable either.
+    return part.isprintable() and part not in ("", ".", "..") and "/" not in part and "\\" not in part

@@ -1,0 +1,273 @@
+"""One execution over a cell's streams: send the request, listen within the limits, and say how it came to an end.
+
+Written once for every sandbox whose worker sits at the other end of a byte stream. All that is heard is hostile data:
+it is counted and cut here, and nothing in it can change why the conversation ended.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from hotcell.errors import ConfigurationError, SandboxCrashed, SandboxUnavailable
+from hotcell.sandboxes.base import RunRequest
+from hotcell.worker import wire
+
+_TICK_SECONDS = 0.02
+_READY_SECONDS = 30.0
+_READ_BYTES = 1 << 18
+_REPORT_BYTES = 1 << 20
+"""Room in a report for everything but the value."""
+
+
+class End(enum.Enum):
+    """What ended the conversation."""
+
+    REPORT = enum.auto()
+    """The worker reported; what it says is the code's own word."""
+    DEATH = enum.auto()
+    """The process ended without a report."""
+    WALL_CLOCK = enum.auto()
+    CPU_TIME = enum.auto()
+    MEMORY = enum.auto()
+    OUTPUT = enum.auto()
+    PROTOCOL = enum.auto()
+    """It sent what the protocol does not allow."""
+
+
+class Cell(Protocol):
+    """What a conversation needs of a cell."""
+
+    channel: socket.socket
+    stdout: int
+    stderr: int
+    end: int
+    """Readable when the cell, with everything in it, is dead."""
+
+    def start_measuring(self) -> None: ...
+    def cpu_seconds(self) -> float: ...
+    def sample(self) -> int: ...
+    def kill(self) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Heard:
+    """What came of a conversation."""
+
+    end: End
+    problem: str = ""
+    report: dict[str, Any] = field(default_factory=dict)
+    output: dict[str, bytearray] = field(default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()})
+    output_bytes: int = 0
+    """All that was written and read, also what was cut."""
+    directory: int = -1
+    """A descriptor of the work directory, when artifacts were asked for; the caller closes it."""
+    seconds: float = 0.0
+
+
+def wait_until_ready(cell: Cell) -> None:
+    """Wait for a prepared cell's word that every layer is on. Raises SandboxUnavailable or SandboxCrashed."""
+    decoder = wire.Decoder(wire.from_worker(0))
+    cell.channel.settimeout(_READY_SECONDS)
+    try:
+        while True:
+            data = cell.channel.recv(4096)
+            if not data:
+                raise SandboxCrashed("A cell ended while it was prepared.")
+            for kind, payload in decoder.feed(data):
+                if kind == wire.READY:
+                    return
+                raise SandboxUnavailable(f"A cell could not be closed: {payload.decode(errors='replace')}")
+    except TimeoutError:
+        raise SandboxCrashed(f"A cell was not ready after {_READY_SECONDS:g} s.") from None
+
+
+def converse(cell: Cell, request: RunRequest) -> Heard:
+    """Hold the conversation with a cell that is ready. It may still run when this returns: kill it."""
+    talk = _Talk(cell, request)
+    talk.send()
+    talk.listen()
+    return talk.heard
+
+
+class _Talk:
+    def __init__(self, cell: Cell, request: RunRequest) -> None:
+        self.cell = cell
+        self.request = request
+        self.heard = Heard(end=End.DEATH)
+        self._decoder = wire.Decoder(wire.from_worker(request.config.value_bytes + _REPORT_BYTES))
+        self._poll = select.poll()
+        self._ended = False
+
+    def send(self) -> None:
+        request, channel = self.request, self.cell.channel
+        sizes = [[name, _size(name, content)] for name, content in request.files.items()]
+        body = {
+            "code": request.code,
+            "filename": request.filename,
+            "context": request.context,
+            "namespace": request.namespace,
+            "value_bytes": request.config.value_bytes,
+            "files": sizes,
+            "artifacts": bool(request.artifacts),
+        }
+        payload = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        channel.settimeout(_READY_SECONDS)
+        self.cell.start_measuring()
+        try:
+            channel.sendall(wire.encode(wire.REQUEST, payload))
+            for name, size in sizes:
+                _send_file(channel, name, request.files[name], size)
+            if request.artifacts:
+                self.heard.directory = _receive_directory(channel)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it died already; listening tells how
+        channel.setblocking(False)
+
+    def listen(self) -> None:
+        cell, config, heard = self.cell, self.request.config, self.heard
+        started = time.monotonic()
+        deadline = started + config.timeout_seconds
+        channel = cell.channel.fileno()
+        for handle in (channel, cell.stdout, cell.stderr, cell.end):
+            self._poll.register(handle, select.POLLIN)
+        next_look = started + _TICK_SECONDS
+        while not self._ended:
+            now = time.monotonic()
+            if now >= deadline:
+                self._finish(End.WALL_CLOCK)
+                break
+            if now >= next_look:
+                self._look()
+                next_look = now + _TICK_SECONDS
+            wait = max(0.0, min(deadline, next_look) - now)
+            ready = {handle for handle, _ in self._poll.poll(wait * 1000 + 1)}
+            if cell.stdout in ready:
+                self._read_output("stdout", cell.stdout)
+            if cell.stderr in ready:
+                self._read_output("stderr", cell.stderr)
+            if channel in ready and not self._ended:
+                self._read_channel()
+            if cell.end in ready and not self._ended:
+                self._read_channel_to_its_end()
+        heard.seconds = time.monotonic() - started
+        if heard.end is not End.OUTPUT:
+            self._drain()
+
+    def _finish(self, end: End, problem: str = "") -> None:
+        self.heard.end, self.heard.problem = end, problem
+        self._ended = True
+
+    def _look(self) -> None:
+        """The limits that no kernel mechanism keeps for all of the cell's processes together."""
+        config = self.request.config
+        if self.cell.sample() > config.memory_bytes:
+            self._finish(End.MEMORY)
+        elif self.cell.cpu_seconds() > config.effective_cpu_seconds:
+            self._finish(End.CPU_TIME)
+
+    def _read_output(self, name: str, handle: int) -> bool:
+        """Take what is there; returns False when there is nothing more for now."""
+        try:
+            data = os.read(handle, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._poll.unregister(handle)
+            return False
+        heard = self.heard
+        room = self.request.config.output_bytes - heard.output_bytes
+        heard.output_bytes += len(data)
+        heard.output[name] += data[: max(0, room)]
+        if len(data) > room:
+            self._finish(End.OUTPUT)
+            return False
+        return True
+
+    def _drain(self) -> None:
+        """What was written before the end and is still in the pipes."""
+        for name, handle in (("stdout", self.cell.stdout), ("stderr", self.cell.stderr)):
+            try:
+                while self._read_output(name, handle):
+                    pass
+            except KeyError:
+                continue  # closed before: it is not registered any more
+
+    def _read_channel(self) -> bool:
+        """Returns False when nothing more will come."""
+        try:
+            data = self.cell.channel.recv(_READ_BYTES)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._poll.unregister(self.cell.channel)
+            return False
+        try:
+            for kind, payload in self._decoder.feed(data):
+                if kind == wire.RESULT:
+                    self.heard.report = wire.decode_json(payload)
+                    self._finish(End.REPORT)
+                    return False
+        except wire.WireError as error:
+            self._finish(End.PROTOCOL, str(error))
+            return False
+        return True
+
+    def _read_channel_to_its_end(self) -> None:
+        """It is dead; a report may still be in the stream."""
+        try:
+            while self._read_channel():
+                pass
+        except KeyError:
+            pass  # it was closed before
+        if not self._ended:
+            self._finish(End.DEATH)
+
+
+def _size(name: str, content: bytes | os.PathLike[str]) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    try:
+        return Path(content).stat().st_size
+    except OSError as error:
+        raise ConfigurationError(f"files[{name!r}]: {error.strerror}: {os.fspath(content)}") from error
+
+
+def _send_file(channel: socket.socket, name: str, content: bytes | os.PathLike[str], size: int) -> None:
+    if isinstance(content, bytes):
+        for start in range(0, size, wire.CHUNK):
+            channel.sendall(wire.encode(wire.DATA, content[start : start + wire.CHUNK]))
+        return
+    sent = 0
+    with open(content, "rb") as file:
+        while sent < size:
+            data = file.read(min(wire.CHUNK, size - sent))
+            if not data:
+                raise ConfigurationError(f"files[{name!r}]: it became shorter while it was read.")
+            channel.sendall(wire.encode(wire.DATA, data))
+            sent += len(data)
+
+
+def _receive_directory(channel: socket.socket) -> int:
+    """The descriptor that comes before the code runs; -1 when it does not come."""
+    try:
+        _, handles, _, _ = socket.recv_fds(channel, wire.HEADER.size, 1)
+    except (TimeoutError, OSError):
+        return -1
+    return handles[0] if handles else -1
+
+
+def text_of(report: Mapping[str, Any], key: str, most: int) -> str | None:
+    """A text field of a hostile report, or None."""
+    value = report.get(key)
+    return value[:most] if isinstance(value, str) else None

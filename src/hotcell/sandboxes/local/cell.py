@@ -1,0 +1,191 @@
+"""A prepared cell as the application sees it: three streams, a handle to kill it by, and the kernel's word on it.
+
+What is measured here comes from the kernel and from our clocks; nothing asks the process inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hotcell.sandboxes.local.cgroups import Group
+from hotcell.sandboxes.local.zygote import END
+
+_PAGE = resource.getpagesize()
+_TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+_CPUCLOCK_SCHED = 2
+"""How the kernel numbers the CPU clock of a process; see clock_getcpuclockid(3) in the C library's source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How the cell's process ended, as the fork server saw it."""
+
+    exit_code: int | None
+    signal: int | None
+    cpu_seconds: float
+
+
+class LocalCell:
+    """One cell: prepared, used once, then gone. Not thread-safe; one thread owns it, any thread may ``kill``."""
+
+    def __init__(self, handles: list[int], directory: str | None, group: Group | None) -> None:
+        self.channel = socket.socket(fileno=handles[0])
+        self.stdout, self.stderr, self.end, self._handle = handles[1:5]
+        self.pid = _pid_of(self._handle)
+        self.init = 0
+        if len(handles) > 5:
+            self.init = _pid_of(handles[5])
+            os.close(handles[5])
+        for handle in (self.stdout, self.stderr):
+            os.set_blocking(handle, False)
+        self.directory = directory
+        self.group = group
+        self._clock = (~self.pid << 3) | _CPUCLOCK_SCHED
+        self._cpu_before = 0.0
+        self._memory_before = 0
+        self.peak_bytes = 0
+        self.peak_processes = 1
+        self._lock = threading.Lock()
+
+    def start_measuring(self) -> None:
+        """Remember what it had used when it was only prepared."""
+        self._cpu_before = time.clock_gettime(self._clock)
+        if self.group is None:
+            self._memory_before = _resident_bytes(self.pid)
+
+    def cpu_seconds(self) -> float:
+        """CPU time since ``start_measuring``, of every process that lives and of the children they waited for."""
+        total = -self._cpu_before
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                total += time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED) + _waited_for_seconds(pid)
+        return max(0.0, total)
+
+    def own_cpu_seconds(self) -> float:
+        """The same for its first process alone, at the price of one system call."""
+        with contextlib.suppress(OSError):
+            return time.clock_gettime(self._clock) - self._cpu_before
+        return 0.0
+
+    def is_quiet(self) -> bool:
+        """True when nothing but the one thread of its one process is left. False when in doubt."""
+        try:
+            if self.group is not None:
+                return self.group.tasks() <= 1
+            tasks = len(os.listdir(f"/proc/{self.pid}/task"))
+            return tasks <= 1 and not _children(self.pid) and not (self.init and _children(self.init))
+        except OSError:
+            return False
+
+    def processes(self) -> list[int]:
+        """Its processes, by the host's numbers."""
+        found: list[int] = []
+        waiting = [self.pid, self.init] if self.init else [self.pid]
+        while waiting:
+            pid = waiting.pop()
+            if pid != self.init:
+                found.append(pid)
+            with contextlib.suppress(OSError):
+                waiting += _children(pid)
+        return found
+
+    def sample(self) -> int:
+        """The memory it holds now on top of the preloaded heap, all processes together, in bytes."""
+        processes = self.processes()
+        self.peak_processes = max(self.peak_processes, len(processes))
+        if self.group is not None:
+            return 0  # the kernel watches
+        held = sum(max(0, _resident_bytes(pid) - self._memory_before) for pid in processes)
+        if len(processes) > 1 and held > self.peak_bytes:
+            # Forked children share pages with their parent: count each page once.
+            held = max(0, sum(_proportional_bytes(pid) for pid in processes) - self._memory_before)
+        self.peak_bytes = max(self.peak_bytes, held)
+        return held
+
+    def measure_peak(self) -> int:
+        """The most memory it held at once, in bytes."""
+        if self.group is not None:
+            return self.group.peak_bytes()
+        self.peak_bytes = max(self.peak_bytes, _peak_resident_bytes(self.pid) - self._memory_before)
+        return self.peak_bytes
+
+    def kill(self) -> None:
+        """Send SIGKILL; its namespace follows. Harmless when it is dead already or closed."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._handle >= 0:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+
+    def read_ending(self) -> Ending | None:
+        """Its end, once ``end`` is readable; None when the fork server died without a word."""
+        data = os.read(self.end, END.size)
+        if len(data) != END.size:
+            return None
+        status, user, system = END.unpack(data)
+        cpu = max(0.0, (user + system) / 1e6 - self._cpu_before)
+        code = os.waitstatus_to_exitcode(status)
+        return Ending(
+            exit_code=code if code >= 0 else None, signal=-code if code < 0 else None, cpu_seconds=cpu
+        )
+
+    def close(self) -> None:
+        """Let go of every descriptor; it must have been killed before."""
+        with self._lock:
+            self.channel.close()
+            for handle in (self.stdout, self.stderr, self.end, self._handle):
+                if handle >= 0:
+                    os.close(handle)
+            self.stdout = self.stderr = self.end = self._handle = -1
+
+
+def _pid_of(handle: int) -> int:
+    for line in Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    raise OSError("this kernel does not tell a pidfd's process")
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError):
+            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    return found
+
+
+def _waited_for_seconds(pid: int) -> float:
+    # The name in parentheses may hold anything; cutime and cstime are fields 16 and 17 of proc_pid_stat(5).
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) * _TICK_SECONDS
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _field_bytes(path: str, field: str) -> int:
+    try:
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) << 10
+    except OSError:
+        pass  # it is gone, or not ours to look at
+    return 0
+
+
+def _peak_resident_bytes(pid: int) -> int:
+    return _field_bytes(f"/proc/{pid}/status", "VmHWM:")
+
+
+def _proportional_bytes(pid: int) -> int:
+    return _field_bytes(f"/proc/{pid}/smaps_rollup", "Pss:") or _resident_bytes(pid)

@@ -1,0 +1,158 @@
+"""A memory group for each cell, where the host lets us make one: the kernel bounds the cell's processes together.
+
+Version 1 as root is what this can use today without help; version 2 needs a delegated subtree. Groups are kept and used
+again, because making one costs 0.4 ms and moving a process 0.05 ms (10 ms when nobody has moved one just before; it
+happens while a cell is prepared). Without groups the watchdog in ``cell`` does the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+
+V1 = Path("/sys/fs/cgroup/memory")
+V2 = Path("/sys/fs/cgroup")
+
+
+class Group:
+    """One cell's memory group."""
+
+    def __init__(self, path: Path, version: int) -> None:
+        self.path = path
+        self._limit, self._peak, self._events = (
+            ("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control")
+            if version == 1
+            else ("memory.max", "memory.peak", "memory.events")
+        )
+        self._version = version
+        self._limit_bytes = 0
+        self._kills = 0
+        self._peak_handle = -1
+
+    def admit(self, pid: int, limit_bytes: int) -> None:
+        """Put a process, and all it will start, into the group. Raises OSError."""
+        if limit_bytes != self._limit_bytes:
+            self._write(self._limit, str(limit_bytes))
+            if self._version == 2:
+                with contextlib.suppress(OSError):  # no swap controller
+                    self._write("memory.swap.max", "0")
+            self._limit_bytes = limit_bytes
+        if self._version == 1:
+            self._write(self._peak, "0")
+        self._kills = self._read_kills()
+        self._write("cgroup.procs", str(pid))
+
+    def _write(self, name: str, text: str) -> None:
+        handle = os.open(self.path / name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(handle, text.encode())
+        finally:
+            os.close(handle)
+
+    def peak_bytes(self) -> int:
+        """The most its processes held at once; 0 when the kernel does not say (memory.peak is Linux 5.19)."""
+        try:
+            return int((self.path / self._peak).read_bytes())
+        except OSError:
+            return 0
+
+    def was_out_of_memory(self) -> bool:
+        """True when the kernel killed one of its processes for want of memory since ``admit``."""
+        return self._read_kills() > self._kills
+
+    def _read_kills(self) -> int:
+        fields = dict(line.split() for line in (self.path / self._events).read_text().splitlines())
+        return int(fields.get("oom_kill", 0))
+
+    def tasks(self) -> int:
+        """How many threads are in the group now, over all processes."""
+        name = "tasks" if self._version == 1 else "cgroup.threads"
+        return (self.path / name).read_bytes().count(b"\n")
+
+    @property
+    def is_fresh(self) -> bool:
+        """True when the next cell can use it: version 2 cannot forget a peak before Linux 6.12."""
+        return self._version == 1
+
+    def remove(self) -> None:
+        """Take the group away; it must be empty."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rmdir()
+
+
+class Groups:
+    """The groups of one sandbox, below one directory of its own."""
+
+    def __init__(self, path: Path, version: int) -> None:
+        self.path = path
+        self._version = version
+        self._lock = threading.Lock()
+        self._free: list[Group] = []
+        self._made = 0
+
+    def take(self) -> Group:
+        """A group that holds no process. Raises OSError."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            self._made += 1
+            path = self.path / f"cell{self._made}"
+        path.mkdir()
+        return Group(path, self._version)
+
+    def give_back(self, group: Group) -> None:
+        """Keep it for the next cell; every process that was in it must be dead."""
+        if not group.is_fresh:
+            group.remove()
+            return
+        with self._lock:
+            self._free.append(group)
+
+    def close(self) -> None:
+        """Remove everything. Groups still in use stay and are removed by the launcher at its end."""
+        with self._lock:
+            free, self._free = self._free, []
+        for group in free:
+            group.remove()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+
+def open_groups(name: str) -> Groups | None:
+    """A place for groups by this name, proven by making one; None where the host does not let us."""
+    for parent, version in ((V1, 1), (_own_v2(), 2)):
+        if parent is None or not os.access(parent, os.W_OK):
+            continue
+        path = parent / name
+        try:
+            path.mkdir()
+        except OSError:
+            continue
+        groups = Groups(path, version)
+        try:
+            groups.give_back(_probe(groups))
+        except OSError:
+            groups.close()
+            continue
+        return groups
+    return None
+
+
+def _probe(groups: Groups) -> Group:
+    if groups._version == 2:
+        (groups.path / "cgroup.subtree_control").write_text("+memory")
+    group = groups.take()
+    group._write(group._limit, str(1 << 30))
+    return group
+
+
+def _own_v2() -> Path | None:
+    """Our own group in the version 2 tree, when the memory controller is handed down to it."""
+    try:
+        line = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        own = V2 / line.removeprefix("0::").lstrip("/")
+        return own if "memory" in (own / "cgroup.controllers").read_text().split() else None
+    except (OSError, StopIteration):
+        return None

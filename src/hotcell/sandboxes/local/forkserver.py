@@ -1,0 +1,200 @@
+"""The application's handle to one fork server: starting it, asking it for cells, ending it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hotcell
+from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SandboxUnavailable
+from hotcell.results import IsolationLevel
+from hotcell.sandboxes.local import cgroups
+from hotcell.sandboxes.local.cell import LocalCell
+from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.zygote import MADE, PREPARE
+
+_START_TIMEOUT_SECONDS = 120.0
+_ANSWER_TIMEOUT_SECONDS = 30.0
+_MAX_HANDLES = 8
+
+# Built from nothing. What the hardware needs to be told is let through; it is no secret.
+_ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/run/cell/home",
+    "TMPDIR": "/run/cell/tmp",
+    "TZ": "UTC",
+    "MPLBACKEND": "Agg",
+    "MPLCONFIGDIR": "/run/cell/home",
+    # A process with threads cannot be forked safely, and cells share two cores as it is.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUTF8": "1",
+}
+_PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+class ForkServer:
+    """One fork server process and its launcher. Thread-safe. Belongs to the process that made it."""
+
+    def __init__(self, preload: Sequence[str], level: IsolationLevel, without: frozenset[str]) -> None:
+        self.level = level
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+        name = f"hotcell-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self.groups = None if "memory-group" in without else cgroups.open_groups(name)
+        self.directory = tempfile.mkdtemp(prefix=f"{name}-") if level is IsolationLevel.PROCESS else None
+        if self.directory:
+            os.chmod(self.directory, 0o711)  # noqa: S103  # cells pass through it to their own, and cannot list it
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                self._process = self._spawn(theirs)
+            self._shake_hands(preload, without)
+        except BaseException:
+            self.close()
+            raise
+
+    def _spawn(self, control: socket.socket) -> subprocess.Popen[bytes]:
+        # Appended, so that nothing beside the package can stand in for the standard library.
+        place = str(Path(hotcell.__file__).parent.parent)
+        supervisor = os.pidfd_open(os.getpid())
+        program = (
+            f"import sys; sys.path.append({place!r}); "
+            "from hotcell.sandboxes.local.launcher import main; "
+            f"main({control.fileno()}, {supervisor})"
+        )
+        try:
+            return subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", "-B", "-c", program],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if os.environ.get("HC_DBG") else subprocess.DEVNULL,
+                pass_fds=[control.fileno(), supervisor],
+                env=_ENVIRONMENT | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                cwd="/",
+                start_new_session=True,  # a terminal's Ctrl-C is the application's to handle
+            )
+        except OSError as error:
+            raise PoolExhausted(f"The fork server could not be started: {error}. Free processes or memory.") from error
+        finally:
+            os.close(supervisor)
+
+    def _shake_hands(self, preload: Sequence[str], without: frozenset[str]) -> None:
+        config: dict[str, Any] = {
+            "preload": list(preload),
+            "level": self.level.value,
+            "directory": self.directory,
+            "cgroups": [str(self.groups.path)] if self.groups else [],
+            "without": sorted(without),
+        }
+        self._control.send(json.dumps(config).encode())
+        self._control.settimeout(_START_TIMEOUT_SECONDS)
+        try:
+            answer = json.loads(self._control.recv(1 << 16) or b'{"error": "it ended without a word", "kind": "start"}')
+        except TimeoutError:
+            raise SandboxUnavailable(
+                f"The fork server did not come up in {_START_TIMEOUT_SECONDS:g} s. Preload fewer modules."
+            ) from None
+        if "error" in answer:
+            raise _start_error(answer["kind"], answer["error"], self.level)
+        self.separate_ids: bool = answer["separate_ids"]
+        """True when each cell has a user id that nothing else has."""
+        self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
+
+    def make(self, limits: Limits, *, touch: bool) -> LocalCell:
+        """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed."""
+        if os.getpid() != self._owner:
+            raise SandboxCrashed("This fork server belongs to the parent process.")
+        handles: list[int] = []
+        group = self.groups.take() if self.groups else None
+        try:
+            with self._lock:
+                self._control.send(PREPARE.pack(touch, *limits))
+                answer, handles, _, _ = socket.recv_fds(self._control, 1024, _MAX_HANDLES)
+            if answer[:1] != MADE or len(handles) < 5:
+                raise _refusal(answer)
+            directory = answer[1:].decode() or None
+            cell = LocalCell(handles, directory, group)
+            handles = []
+            if group:
+                group.admit(cell.pid, limits.memory_bytes)
+        except (OSError, struct.error) as error:
+            for handle in handles:
+                os.close(handle)
+            if group and self.groups:
+                self.groups.give_back(group)
+            raise SandboxCrashed(f"The fork server is gone ({error}); a new one is started for the next call.") from error
+        return cell
+
+    def recycle(self, cell: LocalCell) -> None:
+        """After a cell's end was read: forget its traces."""
+        if cell.group and self.groups:
+            self.groups.give_back(cell.group)
+        if cell.directory:
+            remove_tree(cell.directory)
+
+    def close(self) -> None:
+        """End the fork server and with it every cell; waits until they are gone."""
+        self._control.close()
+        process = getattr(self, "_process", None)
+        if process is not None:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self.groups:
+            self.groups.close()
+        if self.directory:
+            remove_tree(self.directory)
+
+    def forget_in_fork(self) -> None:
+        """In a forked copy of the application: let go of the channel, which is the parent's."""
+        self._control.close()
+        self._process.returncode = 0  # not ours to wait for, nor to warn about
+
+
+def remove_tree(path: str) -> None:
+    """Remove what a cell left, however deep or odd. Nothing of it runs any more."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except (OSError, RecursionError):
+        # Four thousand directories inside one another, or modes taken away: rm copes.
+        subprocess.run(["rm", "-rf", "--", path], check=False)  # noqa: S603, S607
+
+
+def _refusal(answer: bytes) -> Exception:
+    if not answer:
+        return SandboxCrashed("The fork server ended; a new one is started for the next call.")
+    return PoolExhausted(
+        f"No cell could be made: {answer[1:].decode(errors='replace')}. The host is short of processes, memory or "
+        "descriptors: run fewer executions at once, or raise its limits."
+    )
+
+
+def _start_error(kind: str, message: str, level: IsolationLevel) -> Exception:
+    if kind == "preload":
+        return ConfigurationError(f"preload: {message}. Install it in {sys.prefix}, or leave it out.")
+    if kind == "namespace":
+        return SandboxUnavailable(
+            f"This host refuses what level {level} needs ({message}). Allow user namespaces (`hotcell doctor` says how), "
+            "or accept level process."
+        )
+    return SandboxUnavailable(f"The fork server could not start: {message}")

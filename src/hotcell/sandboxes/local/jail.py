@@ -1,0 +1,170 @@
+"""The jail of one cell, as a list of system calls in the order they are made.
+
+The list is built in the fork server, once for each set of limits, and walked by the fresh child before it has seen a
+byte of anybody's code. Each step belongs to a layer; tests leave layers out to prove that each one matters.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import struct
+from typing import NamedTuple
+
+from hotcell.sandboxes.local import kernel, landlock, mounts, seccomp
+from hotcell.sandboxes.local.kernel import NR, libc
+
+RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE = 8, 12
+SLACK_BYTES = 2 << 30
+"""Address space for thread stacks, arenas and shared mappings that are reserved but never touched."""
+
+
+class Limits(NamedTuple):
+    """What one cell may use; the part of SandboxConfig that the kernel enforces."""
+
+    memory_bytes: int
+    processes: int
+    open_files: int
+    file_bytes: int
+    disk_bytes: int
+    disk_files: int
+    cpu_seconds: int
+
+
+LIMITS = struct.Struct("<7Q")
+
+
+class Step(NamedTuple):
+    """One system call of the jail."""
+
+    layer: str
+    what: str
+    arguments: tuple[object, ...]
+    """Number first, ready for ``syscall``."""
+    optional: bool = False
+    """An old kernel may lack it; nothing else depends on it."""
+
+
+def _step(layer: str, name: str, *arguments: kernel.Argument, optional: bool = False) -> Step:
+    ready = [ctypes.c_long(item) if isinstance(item, int) else item for item in arguments]
+    # Pointers go as 64-bit values too; the step keeps the bytes alive.
+    return Step(layer, name, (ctypes.c_long(NR[name]), *ready), optional)
+
+
+def _prctl(layer: str, *arguments: int, optional: bool = False) -> Step:
+    return _step(layer, "prctl", *arguments, *[0] * (5 - len(arguments)), optional=optional)
+
+
+def plan(
+    limits: Limits,
+    *,
+    namespaced: bool,
+    links: list[tuple[str, str]],
+    ruleset: int | None,
+    baseline: tuple[int, int],
+    without: frozenset[str],
+) -> list[Step]:
+    """Every step from the fork to the last wall but the filter, which comes after (``filter_program``).
+
+    ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address space and private data, in bytes.
+    """
+    steps = [_step("session", "setsid")]
+    if namespaced:
+        steps += _mounts(limits, links)
+        steps.append(_step("user-namespace", "unshare", kernel.CLONE_NEWUSER))
+    steps.append(_prctl("parent-death-signal", kernel.PR_SET_PDEATHSIG, 9))
+    steps += _rlimits(limits, namespaced=namespaced, baseline=baseline)
+    steps += _privileges(namespaced=namespaced)
+    if ruleset is not None:
+        steps.append(_step("landlock", "landlock_restrict_self", ruleset, 0))
+    return [step for step in steps if step.layer not in without]
+
+
+def _mounts(limits: Limits, links: list[tuple[str, str]]) -> list[Step]:
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    quota = f"size={limits.disk_bytes},nr_inodes={limits.disk_files},mode=700".encode()
+    proc = b"subset=pid,hidepid=invisible"
+    shown = [part for link, _ in links for part in _missing_parents(link)]
+    return [
+        _step("mount-namespace", "unshare", kernel.CLONE_NEWNS),
+        _step("ipc-namespace", "unshare", kernel.CLONE_NEWIPC),
+        _step("private-files", "mount", b"tmpfs", mounts.CELL.encode(), b"tmpfs", flags, quota),
+        *[
+            _step("private-files", "mkdirat", -100, f"{mounts.CELL}/{name}".encode(), 0o700)
+            for name in mounts.DIRECTORIES
+        ],
+        *[_step("private-files", "mkdirat", -100, part.encode(), 0o700) for part in dict.fromkeys(shown)],
+        *[_step("private-files", "symlinkat", target.encode(), -100, link.encode()) for link, target in links],
+        _step("private-files", "chdir", mounts.WORK.encode()),
+        _step("private-proc", "mount", b"proc", b"/proc", b"proc", flags, proc),
+    ]
+
+
+def _missing_parents(link: str) -> list[str]:
+    """The directories to make between the cell's /tmp and the link, outermost first."""
+    base, *parts = link.removeprefix(f"{mounts.CELL}/").split("/")[:-1]
+    return [f"{mounts.CELL}/{'/'.join([base, *parts[:count]])}" for count in range(1, len(parts) + 1)]
+
+
+def _rlimits(limits: Limits, *, namespaced: bool, baseline: tuple[int, int]) -> list[Step]:
+    infinite = (1 << 64) - 1
+    values = {
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CPU: (limits.cpu_seconds, limits.cpu_seconds + 1),
+        resource.RLIMIT_DATA: (baseline[1] + limits.memory_bytes,) * 2,
+        resource.RLIMIT_AS: (baseline[0] + limits.memory_bytes + SLACK_BYTES,) * 2,
+        resource.RLIMIT_FSIZE: (limits.file_bytes,) * 2,
+        resource.RLIMIT_NOFILE: (limits.open_files,) * 2,
+        RLIMIT_MEMLOCK: (65536, 65536),
+        RLIMIT_MSGQUEUE: (0, 0),
+    }
+    if namespaced:
+        # Counted by user namespace since Linux 5.14, so by cell. Without one it would count the host user's processes.
+        values[resource.RLIMIT_NPROC] = (limits.processes,) * 2
+    return [
+        _step("resource-limits", "prlimit64", 0, number, struct.pack("<2Q", *(min(v, infinite) for v in pair)), None)
+        for number, pair in values.items()
+    ]
+
+
+def _privileges(*, namespaced: bool) -> list[Step]:
+    steps = []
+    if namespaced:  # elsewhere there are none to drop, or the uid change took them
+        steps.append(_prctl("capabilities", kernel.PR_SET_SECUREBITS, kernel.SECBITS_LOCKED))
+        steps += [_prctl("capabilities", kernel.PR_CAPBSET_DROP, number) for number in range(kernel.LAST_CAPABILITY + 1)]
+    header, nothing = struct.pack("<Ii", kernel.CAPABILITY_VERSION_3, 0), bytes(24)
+    return [
+        *steps,
+        _prctl("capabilities", kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL),
+        _step("capabilities", "capset", header, nothing),
+        _prctl("no-new-privileges", kernel.PR_SET_NO_NEW_PRIVS, 1),
+        _prctl("not-dumpable", kernel.PR_SET_DUMPABLE, 0),
+        _prctl("no-executable-memory", kernel.PR_SET_MDWE, kernel.PR_MDWE_REFUSE_EXEC_GAIN, optional=True),
+    ]
+
+
+def walk(steps: list[Step]) -> None:
+    """Make the calls. Raises OSError naming the layer of the first that fails."""
+    syscall = libc.syscall
+    for layer, what, arguments, optional in steps:
+        if syscall(*arguments) < 0 and not optional:
+            raise kernel.failure(f"layer {layer}: {what}")
+
+
+def install_filter(program: seccomp.Filter) -> None:
+    """The last wall: from here on only allowed calls. Raises OSError."""
+    mode, flags = seccomp.SECCOMP_SET_MODE_FILTER, seccomp.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+    if libc.syscall(ctypes.c_long(NR["seccomp"]), mode, flags, ctypes.byref(program)) < 0:
+        raise kernel.failure("layer seccomp: seccomp")
+
+
+def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | None:
+    """The rules of every cell of a fork server, made once. None where the kernel has no Landlock."""
+    abi = landlock.version()
+    if not abi:
+        return None
+    if namespaced:
+        return landlock.ruleset(["/"], [mounts.HOLDER, "/dev"], abi)
+    system = [*mounts.python_paths(), "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime"]
+    harmless = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
+    return landlock.ruleset(system, [*harmless, *own_directories], abi)

@@ -1,0 +1,98 @@
+"""The first process of a fork server: started clean, it makes the namespaces, and cleans up when all is over.
+
+It stays outside the jail as the fork server's parent and janitor: whatever ends the application or the fork server,
+this process removes the cell directories and cgroups that are left. It knows no secret: its environment is built from
+nothing and its configuration comes over the control socket.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from typing import Any, NoReturn
+
+from hotcell.sandboxes.local import kernel, mounts, namespaces
+from hotcell.sandboxes.local.zygote import Zygote
+
+
+def main(control_handle: int, supervisor: int) -> NoReturn:
+    """Serve the application at the other end of ``control_handle``; ``supervisor`` is a pidfd of it.
+
+    The configuration, one JSON message: ``preload`` (module names), ``level`` (``namespace`` or ``process``),
+    ``directory`` (where cells without a file system of their own keep files), ``cgroups`` (directories to remove at the
+    end), ``without`` (layers that a test leaves out). The answer is one JSON message: ``{"ready": true, "separate_ids":
+    ...}`` or ``{"error": text, "kind": ...}``.
+    """
+    control = socket.socket(fileno=control_handle)
+    config = json.loads(control.recv(1 << 16))
+    # Cells need descriptors for only themselves; we hold some for each cell.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    namespaced = config["level"] == "namespace"
+    config["links"] = []
+    # In a root of its own everything Python needs is in reach; elsewhere a foreign id must be able to read it.
+    config["separate_ids"] = os.geteuid() == 0 and (namespaced or mounts.others_can_read())
+    try:
+        child = _fork_inside(config) if namespaced else os.fork()
+    except OSError as error:
+        _refuse(control, "namespace", str(error))
+    if child:
+        control.close()
+        _clean_up_after(child, config)
+    _run_zygote(control, supervisor, config)
+
+
+def _fork_inside(config: dict[str, Any]) -> int:
+    def build() -> None:
+        if "root-filesystem" not in config["without"]:
+            config["links"] = mounts.build_root()
+
+    return namespaces.fork_inside(build, frozenset(config["without"]))
+
+
+def _run_zygote(control: socket.socket, supervisor: int, config: dict[str, Any]) -> NoReturn:
+    kernel.call("prctl", kernel.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Its place on the path is gone with the old root, and cells have no business with us.
+    sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
+    zygote = Zygote(control, supervisor, config)
+    try:
+        zygote.prepare(config["preload"])
+    except ImportError as error:
+        _refuse(control, "preload", str(error))
+    except Exception:  # noqa: BLE001  # whatever a preloaded module raises; the application is told
+        _refuse(control, "start", traceback.format_exc(limit=-4))
+    control.send(json.dumps({"ready": True, "separate_ids": config["separate_ids"]}).encode())
+    zygote.serve()
+
+
+def _refuse(control: socket.socket, kind: str, message: str) -> NoReturn:
+    control.send(json.dumps({"error": message[-4000:], "kind": kind}).encode())
+    os._exit(1)
+
+
+def _clean_up_after(child: int, config: dict[str, Any]) -> NoReturn:
+    """Wait for the fork server; by then every cell is dead. Nothing of them stays."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.waitpid(child, 0)
+    if config["directory"]:
+        subprocess.run(["rm", "-rf", "--", config["directory"]], check=False)  # noqa: S603, S607
+    for path in config["cgroups"]:
+        _remove_groups(path)
+    os._exit(0)
+
+
+def _remove_groups(path: str) -> None:
+    try:
+        for entry in os.scandir(path):
+            if entry.is_dir():
+                os.rmdir(entry.path)
+        os.rmdir(path)
+    except OSError:
+        return  # the application has done it

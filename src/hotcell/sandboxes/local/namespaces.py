@@ -1,0 +1,88 @@
+"""The namespaces a fork server lives in, made once; each cell adds its own user, PID, mount and IPC namespaces.
+
+As root the server becomes a range of ids that own nothing on the host; as an ordinary user it is that user, seen as
+root inside. Both ways it holds its powers over its own namespaces alone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from hotcell.sandboxes.local.kernel import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    call,
+)
+
+HOSTNAME = b"hotcell"
+ID_COUNT = 65536
+FIRST_OUTER_ID = 1_879_048_192
+"""Above every range that systemd and the distributions hand out (systemd's UIDS-GIDS document)."""
+
+OPTIONAL = {
+    "network-namespace": CLONE_NEWNET,
+    "ipc-namespace": CLONE_NEWIPC,
+    "uts-namespace": CLONE_NEWUTS,
+    "cgroup-namespace": CLONE_NEWCGROUP,
+}
+
+
+def fork_inside(build_root: Callable[[], object], without: frozenset[str]) -> int:
+    """Like fork, but the child is PID 1 of new namespaces: returns 0 there and the child's PID here.
+
+    ``build_root`` is called in the child at the moment when mounts may be made; layers named in ``without`` are left
+    out. Raises OSError where the host refuses.
+    """
+    as_root = os.geteuid() == 0
+    if as_root:
+        call("unshare", CLONE_NEWPID)
+    else:
+        _become_user_namespace_root()
+    outside, inside = socket.socketpair()
+    child = os.fork()
+    if child:
+        inside.close()
+        if as_root and outside.recv(1):
+            _map_ids(child)
+            outside.send(b"m")
+        outside.close()
+        return child
+    outside.close()
+    flags = sum(flag for layer, flag in OPTIONAL.items() if layer not in without)
+    call("unshare", CLONE_NEWNS | flags)
+    if "uts-namespace" not in without:
+        call("sethostname", HOSTNAME, len(HOSTNAME))
+    build_root()
+    if as_root:
+        call("unshare", CLONE_NEWUSER)
+        inside.send(b"u")
+        if not inside.recv(1):
+            raise OSError("the launcher could not write the id maps")
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    inside.close()
+    return 0
+
+
+def _become_user_namespace_root() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    call("unshare", CLONE_NEWUSER | CLONE_NEWPID)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def _map_ids(child: int) -> None:
+    # A range of its own for each supervisor, so that two of them share no identity.
+    first = FIRST_OUTER_ID + os.getpid() % 4096 * ID_COUNT
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{child}/{name}", "w", encoding="ascii") as file:
+            file.write(f"0 {first} {ID_COUNT}")

@@ -1,0 +1,249 @@
+"""``LocalSandbox``: code runs on this kernel, in a fresh jailed process from a warm fork server."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Iterable
+from typing import ClassVar
+
+from hotcell.config import SandboxConfig
+from hotcell.errors import ConfigurationError, SandboxCrashed, SandboxUnavailable
+from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status, Usage
+from hotcell.sandboxes import artifacts
+from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
+from hotcell.sandboxes.conversation import End, Heard, converse
+from hotcell.sandboxes.local import landlock, layers, seccomp, verdict
+from hotcell.sandboxes.local.cell import Ending, LocalCell
+from hotcell.sandboxes.local.forkserver import ForkServer
+from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.kernel import has_mdwe
+from hotcell.sandboxes.local.pool import Pool
+
+_LEVELS = (IsolationLevel.NAMESPACE, IsolationLevel.PROCESS)
+_alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
+
+
+class LocalSandbox(Sandbox):
+    """This kernel as the wall: namespaces, Landlock, seccomp, limits, around a process that lives for one execution.
+
+    ``preload`` names modules that the fork server imports, so that cells have them for free. ``pool_size`` cells wait
+    prepared for executions under ``config``'s limits; others are made when asked for. ``isolation`` is the level to
+    insist on; without it, the best that this host gives. ``without`` leaves layers out, by id: for tests and proofs,
+    reported in ``info``.
+
+    Starts with the first execution. Thread-safe; a forked copy of the application starts a fork server of its own.
+    """
+
+    name: ClassVar[str] = "local"
+
+    def __init__(
+        self,
+        *,
+        preload: Iterable[str] = (),
+        pool_size: int = 8,
+        config: SandboxConfig | None = None,
+        isolation: IsolationLevel | str | None = None,
+        without: Iterable[str] = (),
+    ) -> None:
+        if isinstance(preload, str):
+            raise ConfigurationError(f"preload={preload!r} is text: give a list of module names.")
+        self._preload = list(preload)
+        for module in self._preload:
+            if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
+                raise ConfigurationError(f"preload: {module!r} is not the name of a module.")
+        if isinstance(pool_size, bool) or not isinstance(pool_size, int) or not 0 <= pool_size <= 1000:
+            raise ConfigurationError(f"pool_size={pool_size!r} is not allowed: give a whole number from 0 to 1000.")
+        self._pool_size = pool_size
+        self._config = config or SandboxConfig()
+        self._wanted = _level(isolation)
+        self._without = frozenset(without)
+        unknown = self._without - layers.IDS
+        if unknown:
+            raise ConfigurationError(f"without: there is no layer {sorted(unknown)[0]!r}.")
+        self._lock = threading.Lock()
+        self._pool: Pool | None = None
+        self._known: tuple[Pool, SandboxInfo] | None = None
+        self._closed = False
+        _alive.add(self)
+
+    @property
+    def info(self) -> SandboxInfo:
+        """Level and layers, proven by starting. Raises SandboxUnavailable or ConfigurationError."""
+        pool = self._started()
+        if self._known is None or self._known[0] is not pool:
+            self._known = (pool, self._info(pool))
+        return self._known[1]
+
+    def run(self, request: RunRequest) -> RunOutcome:
+        """Run the code once, in a cell that has run nothing before. Raises SandboxError for our own failures."""
+        asked = time.monotonic()
+        if request.cancellation.cancelled:
+            return RunOutcome(status=Status.CANCELLED, reason="Cancelled before it started.", decided_by="caller")
+        pool, cell = self._take(_limits(request.config))
+        acquired = time.monotonic()
+        request.cancellation.on_cancel(cell.kill)
+        try:
+            heard = converse(cell, request)
+        except BaseException:
+            pool.bury(cell)
+            raise
+        try:
+            return self._conclude(pool, cell, request, heard, acquired - asked)
+        finally:
+            if heard.directory >= 0:
+                os.close(heard.directory)
+
+    def wait_until_warm(self, timeout_seconds: float = 30.0) -> bool:
+        """Start, and wait until the pool is full: True when it is in time. For benchmarks and at a server's start."""
+        return self._started().wait_until_full(timeout_seconds)
+
+    def close(self) -> None:
+        """End every process and remove every trace; a closed sandbox cannot be used again."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool:
+            pool.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_pool", None) is not None:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            with contextlib.suppress(Exception):  # at the interpreter's end its parts may be gone
+                self.close()
+
+    def _take(self, limits: Limits) -> tuple[Pool, LocalCell]:
+        pool = self._started()
+        try:
+            return pool, pool.take(limits)
+        except SandboxCrashed:
+            # Nobody's code was in it yet, so trying again is safe.
+            pool.broken = True
+        pool = self._started()
+        return pool, pool.take(limits)
+
+    def _started(self) -> Pool:
+        with self._lock:
+            if self._closed:
+                raise ConfigurationError("This LocalSandbox is closed; make a new one.")
+            if self._pool is not None and self._pool.broken:
+                self._pool.close()
+                self._pool = None
+            if self._pool is None:
+                self._pool = Pool(self._start_server(), _limits(self._config), self._pool_size)
+            return self._pool
+
+    def _start_server(self) -> ForkServer:
+        missing = [name for name, there in (("seccomp", seccomp.available()), ("landlock", landlock.version())) if not there]
+        if "seccomp" in missing:
+            raise SandboxUnavailable("This kernel or machine has no seccomp filter; without one there is no wall.")
+        if self._wanted is not IsolationLevel.PROCESS:
+            try:
+                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without)
+            except SandboxUnavailable:
+                if self._wanted is IsolationLevel.NAMESPACE or missing:
+                    raise
+        if missing:
+            raise SandboxUnavailable(
+                "Level process needs Landlock, and this kernel has none or it is switched off: add landlock to the "
+                "kernel's lsm= parameter, or allow user namespaces."
+            )
+        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without)
+
+    def _info(self, pool: Pool) -> SandboxInfo:
+        server = pool.server
+        active = layers.active(
+            server.level,
+            groups=server.groups is not None,
+            separate_ids=server.separate_ids,
+            has_landlock=bool(landlock.version()),
+            has_mdwe=has_mdwe(),
+            without=self._without,
+        )
+        return SandboxInfo(name=self.name, isolation=server.level, layers=active)
+
+    def _conclude(self, pool: Pool, cell: LocalCell, request: RunRequest, heard: Heard, waited: float) -> RunOutcome:
+        peak = cell.measure_peak()
+        out_of_memory = cell.group is not None and cell.group.was_out_of_memory()
+        cpu = cell.own_cpu_seconds()
+        ending: Ending | None = None
+        found: tuple[Artifact, ...] = ()
+        notes: tuple[str, ...] = ()
+        # A cell that has reported and holds one thread is condemned here and dies while we go on. Where anything else
+        # lives in it, or its files are wanted, nothing is released before all of it is dead.
+        if heard.end is End.REPORT and not request.artifacts and cell.peak_processes == 1 and cell.is_quiet():
+            pool.discard(cell)
+        else:
+            ending = pool.bury(cell)
+            if ending is None:
+                raise SandboxCrashed(
+                    "The fork server died while the code ran; the execution has no result. A new one is started for "
+                    "the next call. If this repeats, the host is out of memory, or somebody kills its processes."
+                )
+            cpu = max(cpu, ending.cpu_seconds)
+            if heard.directory >= 0:
+                found, notes = artifacts.collect(heard.directory, request.artifacts, request.config)
+        evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)
+        status, reason, decided_by = verdict.decide(heard, evidence, request)
+        report = heard.report
+        return RunOutcome(
+            status=status,
+            reason=reason,
+            decided_by=decided_by,
+            stdout=heard.output["stdout"].decode("utf-8", "replace"),
+            stderr=heard.output["stderr"].decode("utf-8", "replace"),
+            value=report.get("value") if status is Status.OK else None,
+            value_repr=verdict.text_of(report, "value_repr", 1 << 16) if status is Status.OK else None,
+            error=verdict.error_of(report) if report.get("outcome") in ("error", "exit") else None,
+            artifacts=found,
+            notes=notes,
+            usage=Usage(
+                wall_seconds=heard.seconds,
+                cpu_seconds=cpu,
+                peak_memory_bytes=max(0, peak),
+                processes=cell.peak_processes,
+                output_bytes=heard.output_bytes,
+            ),
+            acquire_seconds=waited,
+            run_seconds=heard.seconds,
+        )
+
+
+def _level(isolation: IsolationLevel | str | None) -> IsolationLevel | None:
+    if isolation is None:
+        return None
+    try:
+        level = IsolationLevel(isolation)
+    except ValueError:
+        level = IsolationLevel.NONE
+    if level not in _LEVELS:
+        raise ConfigurationError(f"isolation={isolation!r} is not allowed: give 'process' or 'namespace', or nothing.")
+    return level
+
+
+def _limits(config: SandboxConfig) -> Limits:
+    return Limits(
+        memory_bytes=config.memory_bytes,
+        processes=config.processes,
+        open_files=config.open_files,
+        file_bytes=config.file_bytes,
+        disk_bytes=config.disk_bytes,
+        disk_files=config.disk_files,
+        cpu_seconds=math.ceil(config.effective_cpu_seconds) + 1,
+    )
+
+
+def _after_fork_in_child() -> None:
+    for sandbox in list(_alive):
+        pool, sandbox._pool = sandbox._pool, None
+        sandbox._lock = threading.Lock()  # another thread of the parent may have held it
+        if pool:
+            pool.forget_in_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

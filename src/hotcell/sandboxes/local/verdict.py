@@ -1,0 +1,99 @@
+"""From what was heard and what the kernel says to one outcome. The only place where a local cell's status is decided."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from hotcell.results import ErrorInfo, Status
+from hotcell.sandboxes.base import RunRequest
+from hotcell.sandboxes.conversation import End, Heard, text_of
+from hotcell.sandboxes.local.cell import Ending
+
+_TEXT = 1 << 16
+_Decision = tuple[Status, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What our own side knows."""
+
+    ending: Ending | None
+    """How the process died; None while it is only known to have been killed by us after its report."""
+    out_of_memory: bool
+    """The kernel killed something in the cell's memory group."""
+    cpu_seconds: float
+
+
+def decide(heard: Heard, evidence: Evidence, request: RunRequest) -> _Decision:
+    """Status, one sentence, and the step that decided."""
+    config = request.config
+    if request.cancellation.cancelled:
+        return Status.CANCELLED, "The caller cancelled the execution.", "caller"
+    if heard.end is End.WALL_CLOCK:
+        return Status.TIMEOUT, f"It ran longer than timeout_seconds={config.timeout_seconds:g}.", "limits"
+    if heard.end is End.OUTPUT:
+        return Status.OUTPUT_LIMIT, f"It wrote more than output_bytes={config.output_bytes}.", "limits"
+    if heard.end is End.CPU_TIME:
+        return _cpu(request)
+    if heard.end is End.MEMORY or evidence.out_of_memory:
+        return Status.MEMORY_LIMIT, f"It held more than memory_bytes={config.memory_bytes}.", "limits"
+    if heard.end is End.PROTOCOL:
+        reason = f"It wrote to the wire what the protocol does not allow ({heard.problem}) and was ended."
+        return Status.KILLED, reason, "sandbox"
+    if heard.end is End.REPORT:
+        return _reported(heard.report, request)
+    return _died(evidence, request)
+
+
+def _cpu(request: RunRequest) -> _Decision:
+    seconds = request.config.effective_cpu_seconds
+    return Status.TIMEOUT, f"It used more CPU time than cpu_seconds={seconds:g}.", "limits"
+
+
+def _reported(report: dict[str, Any], request: RunRequest) -> _Decision:
+    outcome = report.get("outcome")
+    if outcome == "ok":
+        return Status.OK, "The code ran to its end.", "code"
+    if report.get("memory_error") is True:
+        reason = f"An allocation was refused: memory_bytes={request.config.memory_bytes}."
+        return Status.MEMORY_LIMIT, reason, "limits"
+    if outcome == "exit":
+        code = report.get("exit_code")
+        return Status.ERROR, f"The code exited with code {code if isinstance(code, int) else 1}.", "code"
+    return Status.ERROR, f"The code raised {error_of(report).type}.", "code"
+
+
+def _died(evidence: Evidence, request: RunRequest) -> _Decision:
+    ending = evidence.ending
+    if ending is None or ending.signal is None:
+        code = ending.exit_code if ending else None
+        return Status.ERROR, f"The process ended itself with exit code {code} before the code had finished.", "code"
+    if ending.signal == signal.SIGXCPU or evidence.cpu_seconds > request.config.effective_cpu_seconds:
+        return _cpu(request)
+    if ending.signal == signal.SIGSYS:
+        return Status.KILLED, "It made a system call that the seccomp filter answers with death (SIGSYS).", "kernel"
+    return Status.KILLED, f"A signal ended it: {_name(ending.signal)}.", "kernel"
+
+
+def _name(number: int) -> str:
+    try:
+        known = signal.Signals(number)
+    except ValueError:
+        return f"signal {number}"
+    return f"{known.name} ({signal.strsignal(number)})"
+
+
+def error_of(report: dict[str, Any]) -> ErrorInfo:
+    """The exception as the report tells it, cut to size; whatever is not text is left out."""
+    told = report.get("error")
+    error: dict[str, Any] = told if isinstance(told, dict) else {}
+    line = error.get("line")
+    return ErrorInfo(
+        type=text_of(error, "type", 200) or "an exception",
+        message=text_of(error, "message", _TEXT) or "",
+        traceback=text_of(error, "traceback", _TEXT) or "",
+        line=line if isinstance(line, int) and not isinstance(line, bool) and 0 <= line < 1 << 31 else 0,
+        source_line=text_of(error, "source_line", 1000) or "",
+    )

@@ -1,0 +1,109 @@
+"""The worker's side of one execution: say that the cell is ready, take one request, run it, answer, end.
+
+Every layer is on when this starts. The process never takes a second request.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any, NoReturn
+
+from hotcell.worker import runner, wire
+
+CHANNEL = 3
+"""The descriptor of the wire; 0 is /dev/null, 1 and 2 are the code's own output."""
+
+# Kept from before the code ran: it may replace what the modules hold.
+_dumps, _write, _exit = json.dumps, os.write, os._exit
+
+
+def serve(directory: str) -> NoReturn:
+    """Serve the one request. ``directory`` is the work directory, where the process already is."""
+    _send(wire.encode(wire.READY))
+    request = _receive(directory)
+    if request is None:
+        _exit(0)
+    report = runner.run(request)
+    try:
+        payload = _dumps(report, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+        _send(wire.encode(wire.RESULT, payload))
+    except OSError:
+        _exit(1)
+    _exit(0)
+
+
+def fault(message: str) -> NoReturn:
+    """Report that a layer is missing, and end without having seen anybody's code."""
+    _send(wire.encode(wire.FAULT, message.encode()[:4096]))
+    _exit(1)
+
+
+def _send(frame: bytes) -> None:
+    view = memoryview(frame)
+    while view:
+        view = view[_write(CHANNEL, view) :]
+
+
+def _receive(directory: str) -> dict[str, Any] | None:
+    """The request, with its files already written; None when the other side went away."""
+    decoder = wire.Decoder(wire.FROM_US)
+    request: dict[str, Any] | None = None
+    files: _Files | None = None
+    while True:
+        data = os.read(CHANNEL, 1 << 18)
+        if not data:
+            return None
+        for kind, payload in decoder.feed(data):
+            if kind == wire.REQUEST:
+                request = json.loads(payload)
+                files = _Files(directory, request.pop("files", []))
+                if request.pop("artifacts", False):
+                    _send_directory(directory)
+            elif files:
+                files.write(payload)
+        if request is not None and files is not None and files.complete:
+            return request
+
+
+def _send_directory(directory: str) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    with socket.socket(fileno=os.dup(CHANNEL)) as channel:
+        socket.send_fds(channel, [wire.encode(wire.DIRECTORY)], [handle])
+    os.close(handle)
+
+
+class _Files:
+    """Writes the bytes that follow a request into the files it announced, one after the other."""
+
+    def __init__(self, directory: str, announced: list[list[Any]]) -> None:
+        self._directory = directory
+        self._waiting = list(reversed(announced))
+        self._handle = -1
+        self._missing = 0
+        self._next()
+
+    @property
+    def complete(self) -> bool:
+        return self._handle < 0
+
+    def _next(self) -> None:
+        while not self._missing:
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
+            if not self._waiting:
+                return
+            name, self._missing = self._waiting.pop()
+            path = os.path.join(self._directory, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view and self._handle >= 0:
+            count = os.write(self._handle, view[: self._missing])
+            view = view[count:]
+            self._missing -= count
+            self._next()
