@@ -1,0 +1,401 @@
+"""The engine: admit, syntax, policy, run, output check, record. Every path ends in a result that says who decided.
+
+with Executor(LocalSandbox(preload=["numpy"]), policy=Policy.standard()) as executor:
+    result = executor.execute("import numpy; numpy.arange(3).sum()")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Self
+
+from hotcell import inputs
+from hotcell.config import SandboxConfig
+from hotcell.errors import ConfigurationError, SandboxUnavailable
+from hotcell.output_check import OutputCheck
+from hotcell.policy import Policy
+from hotcell.results import (
+    CheckReport,
+    ExecutionResult,
+    IsolationLevel,
+    SandboxInfo,
+    Severity,
+    Status,
+    Timings,
+    Violation,
+)
+from hotcell.sandboxes.base import Cancellation, RunRequest, Sandbox
+from hotcell.validators import syntax, tree
+from hotcell.validators.output import Redactor
+
+_log = logging.getLogger("hotcell")
+_DEFAULT_REDACTOR = Redactor()
+_ASYNC_THREADS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """What the admit hook is asked about, before the code is looked at."""
+
+    execution_id: str
+    code_sha256: str
+    code_bytes: int
+    policy: str
+    sandbox: str
+    config: SandboxConfig
+
+
+class Executor:
+    """Runs code through the whole pipeline. Thread-safe; closes only a sandbox that it made itself."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox | None = None,
+        config: SandboxConfig | None = None,
+        policy: Policy | None = None,
+        *,
+        min_isolation: IsolationLevel = IsolationLevel.PROCESS,
+        redactor: Redactor | None = _DEFAULT_REDACTOR,
+        admit: Callable[[Admission], None] | None = None,
+        record: Callable[[ExecutionResult], None] | None = None,
+    ) -> None:
+        """By default a LocalSandbox, SandboxConfig() and Policy.standard().
+
+        ``min_isolation``: a sandbox below it is refused with SandboxUnavailable. ``redactor``: None leaves secrets in.
+        ``admit`` may raise QuotaExceeded. ``record`` gets every result, also those that are then raised as exceptions;
+        what it raises itself is logged, as the result is worth more than its copy. Raises ConfigurationError when the
+        sandbox does not accept the policy.
+        """
+        self.config = config or SandboxConfig()
+        self.policy = policy or Policy.standard()
+        self.min_isolation = IsolationLevel(min_isolation)
+        self._output_check = OutputCheck(redactor)
+        self._admit = admit
+        self._record = record
+        self._owns_sandbox = sandbox is None
+        self.sandbox = _local_sandbox() if sandbox is None else sandbox
+        self._threads = _Threads()
+        required = self.sandbox.required_policy
+        if required is not None and self.policy.name != required:
+            raise ConfigurationError(
+                f"The {self.sandbox.name} sandbox runs code under the {required} policy only, not {self.policy.name}: "
+                f"pass policy=Policy.{required}() or another sandbox."
+            )
+
+    def execute(
+        self,
+        code: str | bytes,
+        *,
+        context: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | os.PathLike[str]] | None = None,
+        artifacts: Iterable[str] = (),
+        config: SandboxConfig | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> ExecutionResult:
+        """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
+        directory; ``artifacts`` are globs of the files to bring back.
+
+        What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
+        and SandboxError or ProtocolError for our own failures.
+        """
+        config = config or self.config
+        variables = inputs.check_context(context)
+        given = inputs.check_files(files, config)
+        globs = inputs.check_artifacts(artifacts)
+        cancellation = cancellation or Cancellation()
+        steps = _Steps(code, self._require_isolation())
+        try:
+            if self._admit is not None:
+                self._admit(steps.admission(self.policy, config))
+            steps.finished("admit")
+            parsed = syntax.parse(code, self.policy)
+            steps.finished("syntax", parsed.violations)
+            if parsed.tree is not None and not steps.refused:
+                steps.finished("policy", tree.inspect(parsed.tree, parsed.text, self.policy))
+            if steps.refused:
+                result = steps.rejected()
+            elif cancellation.cancelled:
+                result = steps.result(Status.CANCELLED, "The caller cancelled it before it started.", "caller")
+            else:
+                request = RunRequest(
+                    code=parsed.text,
+                    config=config,
+                    namespace=self.policy.namespace_rules(),
+                    context=variables,
+                    files=given,
+                    artifacts=globs,
+                    cancellation=cancellation,
+                )
+                outcome = self.sandbox.run(request)
+                steps.ran(outcome.acquire_seconds, outcome.run_seconds)
+                checked = self._output_check(outcome)
+                steps.finished("output")
+                result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
+        except Exception as error:  # whatever failed on our side is recorded, then raised
+            self._keep(steps.failed(error))
+            raise
+        self._keep(result)
+        return result
+
+    async def aexecute(
+        self,
+        code: str | bytes,
+        *,
+        context: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | os.PathLike[str]] | None = None,
+        artifacts: Iterable[str] = (),
+        config: SandboxConfig | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> ExecutionResult:
+        """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
+        cancellation = cancellation or Cancellation()
+        job = self._threads.submit(
+            self.execute,
+            code,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            config=config,
+            cancellation=cancellation,
+        )
+        future = asyncio.wrap_future(job)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            while not future.done():
+                with contextlib.suppress(asyncio.CancelledError):  # a second cancellation does not end the first sooner
+                    await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # it has been recorded; this tells asyncio that it was seen
+            raise
+
+    def check(self, code: str | bytes) -> CheckReport:
+        """What the validators say of the code; nothing is run."""
+        return check(code, policy=self.policy)
+
+    def close(self) -> None:
+        """Close the sandbox if this executor made it. May be called twice."""
+        self._threads.close()
+        if self._owns_sandbox:
+            self.sandbox.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _require_isolation(self) -> SandboxInfo:
+        info = self.sandbox.info
+        if info.isolation < self.min_isolation:
+            raise SandboxUnavailable(
+                f"The {info.name} sandbox isolates at the level {info.isolation.value!r} here; at least "
+                f"{self.min_isolation.value!r} is asked for. Use a stronger sandbox (`hotcell doctor` says what this "
+                f"host can give), or accept less with min_isolation=IsolationLevel.{info.isolation.name}."
+            )
+        return info
+
+    def _keep(self, result: ExecutionResult) -> None:
+        if self._record is None:
+            return
+        try:
+            self._record(result)
+        except Exception:  # noqa: BLE001  # a hook of the application's; logged with its traceback
+            _log.exception("The record hook failed for execution %s (%s)", result.execution_id, result.status.value)
+
+
+class _Steps:
+    """What is known of one execution so far: its identity, its findings and how long each step took."""
+
+    def __init__(self, code: object, sandbox: SandboxInfo) -> None:
+        self._began = self._last = perf_counter()
+        self._seconds: dict[str, float] = {}
+        self._step = "admit"
+        self._sandbox = sandbox
+        self._id = uuid.uuid4().hex
+        data = _as_bytes(code)
+        self._code_bytes = len(data)
+        self._sha256 = hashlib.sha256(data).hexdigest()
+        self.violations: tuple[Violation, ...] = ()
+        self.refused = False
+
+    def admission(self, policy: Policy, config: SandboxConfig) -> Admission:
+        return Admission(
+            execution_id=self._id,
+            code_sha256=self._sha256,
+            code_bytes=self._code_bytes,
+            policy=policy.name,
+            sandbox=self._sandbox.name,
+            config=config,
+        )
+
+    def finished(self, step: str, found: tuple[Violation, ...] = ()) -> None:
+        now = perf_counter()
+        self._seconds[f"{step}_seconds"] = now - self._last
+        self._last = now
+        self._step = step
+        self.violations += found
+        self.refused = self.refused or any(item.severity is Severity.ERROR for item in found)
+
+    def ran(self, acquire_seconds: float, run_seconds: float) -> None:
+        self._seconds.update(acquire_seconds=acquire_seconds, run_seconds=run_seconds)
+        self._step = "sandbox"
+        self._last = perf_counter()
+
+    def result(self, status: Status, reason: str, decided_by: str, **parts: Any) -> ExecutionResult:
+        return ExecutionResult(
+            status=status,
+            reason=reason,
+            decided_by=decided_by,
+            violations=self.violations,
+            timings=Timings(**self._seconds, total_seconds=perf_counter() - self._began),
+            sandbox=self._sandbox,
+            execution_id=self._id,
+            code_sha256=self._sha256,
+            **parts,
+        )
+
+    def rejected(self) -> ExecutionResult:
+        """The result for code that the last step refused."""
+        worst = next(item for item in self.violations if item.severity is Severity.ERROR)
+        where = f" (line {worst.line})" if worst.line else ""
+        return self.result(Status.REJECTED, f"{worst.rule}{where}: {worst.message}", self._step)
+
+    def failed(self, error: Exception) -> ExecutionResult:
+        """The result that is recorded for an exception of ours."""
+        decided_by = "sandbox" if "admit_seconds" in self._seconds else "admit"
+        return self.result(Status.FAILED, f"{type(error).__name__}: {error}", decided_by)
+
+
+class _Threads:
+    """The threads behind the async methods: made when first needed, and anew in a forked child."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._owner = 0
+
+    def submit(self, function: Callable[..., ExecutionResult], *args: Any, **kwargs: Any) -> Any:
+        if self._owner != os.getpid():  # a fork may have copied the lock while it was held
+            self._lock, self._pool, self._owner = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="hotcell")
+            return self._pool.submit(function, *args, **kwargs)
+
+    def close(self) -> None:
+        if self._pool is not None and self._owner == os.getpid():
+            self._pool.shutdown()
+        self._pool = None
+
+
+def _as_bytes(code: object) -> bytes:
+    if isinstance(code, str):
+        return code.encode("utf-8", "surrogatepass")
+    return bytes(code) if isinstance(code, bytes | bytearray) else b""
+
+
+def _local_sandbox() -> Sandbox:
+    from hotcell.sandboxes.local.sandbox import LocalSandbox
+
+    return LocalSandbox()
+
+
+# --- the default executor of this process
+
+
+class _Default:
+    """Made when first asked for; thread-safe and fork-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._executor: Executor | None = None
+
+    def get(self) -> Executor:
+        with self._lock:
+            if self._executor is None:
+                self._executor = Executor()
+            return self._executor
+
+    def close(self) -> None:
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.close()
+
+    def forget(self) -> None:
+        """In a forked child: the parent's processes are not the child's to use or to end, and its lock may be held."""
+        self._lock = threading.Lock()
+        self._executor = None
+
+
+_default = _Default()
+atexit.register(_default.close)
+os.register_at_fork(after_in_child=_default.forget)
+
+
+def run(
+    code: str | bytes,
+    *,
+    context: Mapping[str, Any] | None = None,
+    files: Mapping[str, bytes | os.PathLike[str]] | None = None,
+    artifacts: Iterable[str] = (),
+    config: SandboxConfig | None = None,
+    cancellation: Cancellation | None = None,
+) -> ExecutionResult:
+    """``Executor.execute`` on an executor that this process makes when first asked and closes at its end."""
+    return _default.get().execute(
+        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+    )
+
+
+async def arun(
+    code: str | bytes,
+    *,
+    context: Mapping[str, Any] | None = None,
+    files: Mapping[str, bytes | os.PathLike[str]] | None = None,
+    artifacts: Iterable[str] = (),
+    config: SandboxConfig | None = None,
+    cancellation: Cancellation | None = None,
+) -> ExecutionResult:
+    """The async twin of ``run``."""
+    executor = await asyncio.to_thread(_default.get)
+    return await executor.aexecute(
+        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+    )
+
+
+def check(code: str | bytes, *, policy: Policy | None = None) -> CheckReport:
+    """What the validators say of the code under ``policy``, ``Policy.standard()`` by default; nothing is run."""
+    policy = policy or Policy.standard()
+    began = perf_counter()
+    parsed = syntax.parse(code, policy)
+    middle = perf_counter()
+    found = parsed.violations
+    if parsed.tree is not None:
+        found += tree.inspect(parsed.tree, parsed.text, policy)
+    return CheckReport(
+        violations=found,
+        code_sha256=hashlib.sha256(_as_bytes(code)).hexdigest(),
+        policy=policy.name,
+        syntax_seconds=middle - began,
+        policy_seconds=perf_counter() - middle,
+    )

@@ -1,0 +1,94 @@
+"""The step after the run: all that comes out of a cell is made safe to show, and secrets are taken out of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from hotcell.results import Artifact, ErrorInfo, Redaction
+from hotcell.sandboxes.base import RunOutcome
+from hotcell.validators.output import Redactor
+from hotcell.validators.text import clean_text
+
+
+class OutputCheck:
+    """Callable and stateless, so safe to share between threads."""
+
+    def __init__(self, redactor: Redactor | None) -> None:
+        self._redactor = redactor
+
+    def __call__(self, outcome: RunOutcome) -> dict[str, Any]:
+        """The fields of an ExecutionResult that come from inside the cell.
+
+        Artifacts are redacted but not cleaned: a file is data, and its control characters may be meant.
+        """
+        found: dict[tuple[str, str], int] = {}
+        fields = {
+            "stdout": self._text(outcome.stdout, "stdout", found),
+            "stderr": self._text(outcome.stderr, "stderr", found),
+            "value": self._value(outcome.value, found),
+            "value_repr": outcome.value_repr and self._text(outcome.value_repr, "value", found),
+            "error": outcome.error and self._error(outcome.error, found),
+            "artifacts": tuple(self._artifact(item, found) for item in outcome.artifacts),
+            "notes": tuple(self._text(note, "notes", found) for note in outcome.notes),
+            "usage": outcome.usage,
+        }
+        fields["redactions"] = tuple(
+            Redaction(kind=kind, where=where, count=count) for (kind, where), count in found.items()
+        )
+        return fields
+
+    def _text(self, text: str, where: str, found: dict[tuple[str, str], int]) -> str:
+        if not text:
+            return text
+        text = clean_text(text)
+        if self._redactor is None:
+            return text
+        text, redactions = self._redactor.redact(text, where)
+        _count(redactions, found)
+        return text
+
+    def _value(self, value: Any, found: dict[tuple[str, str], int]) -> Any:
+        if value is None or value is True or value is False:
+            return value
+        value = _cleaned(value)
+        if self._redactor is None:
+            return value
+        value, redactions = self._redactor.redact_value(value, "value")
+        _count(redactions, found)
+        return value
+
+    def _error(self, error: ErrorInfo, found: dict[tuple[str, str], int]) -> ErrorInfo:
+        return ErrorInfo(
+            type=clean_text(error.type),
+            message=self._text(error.message, "error", found),
+            traceback=self._text(error.traceback, "error", found),
+            line=error.line,
+            source_line=self._text(error.source_line, "error", found),
+        )
+
+    def _artifact(self, artifact: Artifact, found: dict[tuple[str, str], int]) -> Artifact:
+        if self._redactor is None:
+            return artifact
+        content, redactions = self._redactor.redact_bytes(artifact.content, f"artifact:{artifact.name}")
+        if not redactions:
+            return artifact
+        _count(redactions, found)
+        return replace(artifact, content=content, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _count(redactions: tuple[Redaction, ...], found: dict[tuple[str, str], int]) -> None:
+    for item in redactions:
+        key = (item.kind, item.where)
+        found[key] = found.get(key, 0) + item.count
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_text(key): _cleaned(item) for key, item in value.items()}
+    return value
