@@ -118,7 +118,7 @@ def test_a_kind_that_is_switched_off_is_not_taken_out(kind: str) -> None:
 def test_the_kinds_are_documented_data() -> None:
     assert len(ALL_KINDS) >= 30
     assert SECRETS | PERSONAL == ALL_KINDS and not SECRETS & PERSONAL
-    assert PERSONAL == {"email", "phone", "ssn", "credit-card", "iban"}
+    assert {"email", "phone", "ssn", "credit-card", "iban"} == PERSONAL
     for kind in KINDS.values():
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind.id)
         assert kind.sentence.endswith(".") and kind.example
@@ -132,7 +132,11 @@ def test_a_marker_is_never_redacted_again(kind: str) -> None:
 
 
 def key_block(name: str, lines: int) -> tuple[str, str, str]:
-    return f"-----BEGIN {name}-----\n", "".join(f"{ALNUM36}{ALNUM36[:28]}\n" for _ in range(lines)), f"-----END {name}-----"
+    return (
+        f"-----BEGIN {name}-----\n",
+        "".join(f"{ALNUM36}{ALNUM36[:28]}\n" for _ in range(lines)),
+        f"-----END {name}-----",
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,9 @@ def test_a_key_block_goes_as_a_whole_with_or_without_its_end(name: str) -> None:
 
 
 def test_a_putty_key_goes_as_a_whole() -> None:
-    lines = [f"Encryption: none\nComment: me\nPublic-Lines: 1\n{ALNUM36}\nPrivate-Lines: 1\n{ALNUM36}\nPrivate-MAC: {HEX32}"]
+    lines = [
+        f"Encryption: none\nComment: me\nPublic-Lines: 1\n{ALNUM36}\nPrivate-Lines: 1\n{ALNUM36}\nPrivate-MAC: {HEX32}"
+    ]
     text = "PuTTY-User" + "-Key-File-2: ssh-rsa\n" + "\n".join(lines) + "\nbye"
     assert REDACTOR.redact(text, "x")[0] == "[redacted:private-key]\nbye"
 

@@ -17,7 +17,9 @@ _PUTTY = re.compile(rb"PuTTY-User-Key-File-[0-9]:")
 # What a truncated block still holds: header lines, then lines of base64. Line ends may be escaped, as in JSON.
 _BREAK = rb"(?:[ \t\r\n]|\\{1,2}[rn])"
 _HEADER = rb"(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset)[^\r\n\\]{0,120}"
-_REST = re.compile(rb"(?:%s{1,8}+(?:%s|[A-Za-z0-9+/=]{16,}+|[A-Za-z0-9+/=]{1,15}+(?=%s{0,4}+\Z)))*+" % (_BREAK, _HEADER, _BREAK))
+_REST = re.compile(
+    rb"(?:%s{1,8}+(?:%s|[A-Za-z0-9+/=]{16,}+|[A-Za-z0-9+/=]{1,15}+(?=%s{0,4}+\Z)))*+" % (_BREAK, _HEADER, _BREAK)
+)
 _PUTTY_LINE = re.compile(
     rb"(?:[^\r\n\\]{0,200}(?:%s)+(?=Encryption:|Comment:|Public-Lines:|Private-Lines:|Private-MAC:|Key-Derivation:"
     rb"|Argon2-|[A-Za-z0-9+/=]{16,}))*+[^\r\n\\]{0,200}" % _BREAK

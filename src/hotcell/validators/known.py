@@ -42,7 +42,9 @@ class KnownSecrets:
                 hexes.setdefault(value.encode("utf-8", "surrogatepass").hex(), kind)
         self._forms = tuple(forms.values())
         self._hexes = tuple(hexes.items())
-        self.longest = max([len(form.text) + 2 for form in self._forms] + [len(text) for text, _ in self._hexes], default=0)
+        self.longest = max(
+            [len(form.text) + 2 for form in self._forms] + [len(text) for text, _ in self._hexes], default=0
+        )
         self.crosses_lines = any("\n" in form.text or "\r" in form.text for form in self._forms)
 
     def __bool__(self) -> bool:

@@ -14,11 +14,12 @@ _LONGEST_NAME = 40
 
 # The rest of a name, its closing quote or bracket, an assignment sign, and a value: quoted, or up to a delimiter.
 _ASSIGNED = (
-    rb"(?P<rest>[a-z0-9_.-]{0,24})\\{0,2}[\"'`]?\]?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}"
+    rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}"
     rb"(?:[bru]?\\{0,2}(?P<quote>[\"'`])(?P<quoted>[^\"'`\r\n\\]{6,512})|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\]{6,512}))"
 )
 _KEYWORDS = tuple(
-    (keyword, re.compile(keyword + _ASSIGNED)) for keyword in (b"pass", b"pwd", b"secret", b"token", b"key", b"credential")
+    (keyword, re.compile(keyword + _ASSIGNED))
+    for keyword in (b"pass", b"pwd", b"secret", b"token", b"key", b"credential")
 )
 _AUTHORIZATION = re.compile(
     rb"authorization\\{0,2}[\"']?[ \t]{0,4}[:=][ \t]{0,4}\\{0,2}[\"']?(?:bearer|basic|token|digest|apikey)[ \t]{1,4}"
@@ -27,14 +28,20 @@ _AUTHORIZATION = re.compile(
 _BEARER = re.compile(rb"bearer (?P<value>(?=[a-z._~+/=-]{0,64}[0-9])[a-z0-9._~+/=-]{20,4096})")
 _SAS = re.compile(rb"sig=(?P<value>[a-z0-9%+/=_-]{20,256})")
 
-_PASSWORD_NAME = re.compile(rb"(?:.*[_.-])?(?:password|passwd|passphrase|pass|pwd|passw)[0-9]?(?:[_.-][a-z0-9]{0,8})?|[a-z]{0,8}(?:password|passwd|pwd)")
+_PASSWORD_NAME = re.compile(
+    rb"(?:.*[_.-])?(?:password|passwd|passphrase|pass|pwd|passw)[0-9]?(?:[_.-][a-z0-9]{0,8})?"
+    rb"|[a-z]{0,8}(?:password|passwd|pwd)"
+)
 _API_NAME = re.compile(
     rb"(?:.*(?:api|access|auth|secret|client|private|refresh|bearer|webhook|bot|app|service|account)"
     rb"[_.-]?)?(?:secret|token|key)(?:[_.-]?(?:key|id|value|secret|token|access[_.-]?key))?|.*[_.-](?:secret|token)"
 )
 _WEAK_NAME = re.compile(rb".*(?:key|token|secret|credentials?)")
 _HEX_OR_UUID = re.compile(rb"(?:0x)?[0-9a-fA-F-]{8,}|[0-9_.,+:T-]+Z?")
-_NOT_A_VALUE = re.compile(rb"\[redacted:|[$<{%]|(?:os|self|cls|settings|config|getenv|env|process|none|null|true|false|str|optional|undefined)\b", re.I)
+_NOT_A_VALUE = re.compile(
+    rb"\[redacted:|[$<{%]|(?:os|self|cls|settings|config|getenv|env|process|none|null|true|false|str|optional|undefined)\b",
+    re.I,
+)
 _BASE64_40 = re.compile(rb"[A-Za-z0-9/+]{40}")
 _BASE64_88 = re.compile(rb"[A-Za-z0-9/+]{86}==")
 

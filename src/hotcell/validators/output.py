@@ -33,14 +33,11 @@ _SCANNERS = {
     "addresses": addresses.scan,
     "numbers": numbers.scan,
 }
-# Where two kinds name overlapping places, the more telling one gives its name.
-_RANK = {
-    kind: rank
-    for rank, kind in enumerate(
-        sorted(KINDS, key=lambda id: ("private-key" != id, KINDS[id].by in ("named", "numbers", "addresses"), list(KINDS).index(id)))
-    )
-}
+# Where two kinds name overlapping places, the more telling one gives its name: known secrets, then these, in order.
+_TELLING = ("blocks", "tokens", "named", "addresses", "numbers")
+_RANK = {name: (_TELLING.index(kind.by), place) for place, (name, kind) in enumerate(KINDS.items())}
 _TEXT_SAMPLE_BYTES = 8192
+_GLUED_ROUNDS = 4
 
 
 class Redactor:
@@ -54,7 +51,7 @@ class Redactor:
         Raises ConfigurationError for a kind that does not exist.
         """
         if isinstance(known_secrets, str):
-            raise ConfigurationError("known_secrets must be a mapping of names to values or a list of values, not a str.")
+            raise ConfigurationError("known_secrets must be a mapping of names to values, or a list of values.")
         self.kinds = ALL_KINDS if kinds is None else frozenset(kinds)
         unknown = sorted(self.kinds - ALL_KINDS)
         if unknown:
@@ -104,11 +101,23 @@ class Redactor:
 
     def spans(self, text: str) -> list[Span]:
         """Where secrets stand, in order, without overlaps."""
+        spans = _merged(self._scan(text))
+        # Tokens glued together: one must go before the next is seen to begin. Each round takes out at least one.
+        for _ in range(_GLUED_ROUNDS):
+            if not any(_is_glued(text, start, end) for start, end, _ in spans):
+                break
+            more = self._scan(_masked(text, spans))
+            if not more:
+                break
+            spans = _merged(spans + more)
+        return spans
+
+    def _scan(self, text: str) -> list[Span]:
         found = list(self._known.scan(text)) if self._known else []
         shadow = Shadow(text)
         for scan in self._scanners:
             found += [span for span in scan(shadow) if span[2] in self.kinds]
-        return _merged(found)
+        return found
 
 
 def marker(kind: str) -> str:
@@ -129,10 +138,24 @@ def _merged(spans: list[Span]) -> list[Span]:
             continue
         if merged and start < merged[-1][1]:
             before = merged.pop()
-            kind = min(before[2], kind, key=lambda id: _RANK.get(id, -1))
+            kind = min(before[2], kind, key=lambda name: _RANK.get(name, (-1, 0)))
             start, end = before[0], max(before[1], end)
         merged.append((start, end, kind))
     return merged
+
+
+def _is_glued(text: str, start: int, end: int) -> bool:
+    return text[end : end + 1].isalnum() or text[max(0, start - 1) : start].isalnum()
+
+
+def _masked(text: str, spans: list[Span]) -> str:
+    """The text with brackets, as markers have, for what was found: no rule begins at one or reads across it."""
+    pieces = []
+    position = 0
+    for start, end, _ in spans:
+        pieces += [text[position:start], "]" * (end - start)]
+        position = end
+    return "".join(pieces) + text[position:]
 
 
 def _text_encoding(content: bytes) -> str | None:

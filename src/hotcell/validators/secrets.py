@@ -37,8 +37,8 @@ class Kind:
     by: str = "tokens"
 
 
-def _token(id: str, sentence: str, heads: str, body: str, example: tuple[str, ...], *, word: bool = False) -> Kind:
-    return Kind(id=id, sentence=sentence, heads=tuple(heads.split()), body=body, example=example, word=word)
+def _token(name: str, sentence: str, heads: str, body: str, example: tuple[str, ...], *, word: bool = False) -> Kind:
+    return Kind(id=name, sentence=sentence, heads=tuple(heads.split()), body=body, example=example, word=word)
 
 
 _R = "a1B2c3D4e5F6g7H8i9J0"  # Twenty characters that look random enough.
@@ -48,7 +48,8 @@ TOKEN_KINDS: tuple[Kind, ...] = (
            ("ghp", "_", _R, _R[:16])),
     _token("github-fine-grained-token", "A fine-grained GitHub access token.", "github_", "pat_[A-Za-z0-9_]{50,255}",
            ("github", "_pat_", _R, _R, _R, _R)),
-    _token("gitlab-token", "A GitLab access, deploy or runner token.", "glpat- gldt- glrt- glptt-", f"{_WORD}{{20,255}}",
+    _token("gitlab-token", "A GitLab access, deploy or runner token.", "glpat- gldt- glrt- glptt-",
+           f"{_WORD}{{20,255}}",
            ("glpat", "-", _R)),
     _token("slack-token", "A Slack bot, user, app or refresh token.", "xoxb- xoxp- xoxa- xoxr- xoxs- xoxe- xapp-",
            "[0-9][A-Za-z0-9-]{20,255}", ("xoxb", "-1234567890-", _R)),
@@ -66,7 +67,8 @@ TOKEN_KINDS: tuple[Kind, ...] = (
     _token("pypi-token", "A PyPI upload token.", "pypi-", f"AgE{_WORD}{{40,1000}}", ("pypi", "-AgEI", _R, _R, _R)),
     _token("sendgrid-key", "A SendGrid API key.", "SG.", rf"{_WORD}{{22}}\.{_WORD}{{43}}",
            ("SG", ".", _R, "Zz", ".", _R, _R, "a1B")),
-    _token("mailgun-key", "A Mailgun API key.", "key-", "[0-9a-f]{32}(?![0-9A-Za-z])", ("key", "-", "0123456789abcdef" * 2)),
+    _token("mailgun-key", "A Mailgun API key.", "key-", "[0-9a-f]{32}(?![0-9A-Za-z])",
+           ("key", "-", "0123456789abcdef" * 2)),
     _token("shopify-token", "A Shopify access token or shared secret.", "shpat_ shpca_ shppa_ shpss_",
            "[A-Fa-f0-9]{32}", ("shpat", "_", "0123456789abcdef" * 2)),
     _token("square-token", "A Square access token or OAuth secret.", "sq0atp- sq0csp- sq0idp-", f"{_WORD}{{22,43}}",
@@ -92,7 +94,8 @@ TOKEN_KINDS: tuple[Kind, ...] = (
     _token("perplexity-key", "A Perplexity API key.", "pplx-", f"{_ALNUM}{{40,60}}", ("pplx", "-", _R, _R, _R[:8])),
     _token("postman-key", "A Postman API key.", "PMAK-", "[a-f0-9]{24}-[a-f0-9]{34}",
            ("PMAK", "-", "0123456789abcdef01234567-", "0123456789abcdef" * 2, "01")),
-    _token("rubygems-key", "A RubyGems API key.", "rubygems_", "[a-f0-9]{48}", ("rubygems", "_", "0123456789abcdef" * 3)),
+    _token("rubygems-key", "A RubyGems API key.", "rubygems_", "[a-f0-9]{48}",
+           ("rubygems", "_", "0123456789abcdef" * 3)),
     _token("pulumi-token", "A Pulumi access token.", "pul-", "[a-f0-9]{40}", ("pul", "-", "0123456789" * 4)),
     _token("supabase-token", "A Supabase access token.", "sbp_", "[a-f0-9]{40}", ("sbp", "_", "0123456789" * 4)),
     _token("tailscale-key", "A Tailscale key.", "tskey-", "[a-z]{2,10}-[A-Za-z0-9]{8,24}-[A-Za-z0-9]{20,48}",
@@ -102,12 +105,13 @@ TOKEN_KINDS: tuple[Kind, ...] = (
 )  # fmt: skip
 
 
-def _other(id: str, by: str, sentence: str, *example: str, group: str = SECRETS_GROUP) -> Kind:
-    return Kind(id=id, by=by, sentence=sentence, example=example, group=group)
+def _other(name: str, by: str, sentence: str, *example: str, group: str = SECRETS_GROUP) -> Kind:
+    return Kind(id=name, by=by, sentence=sentence, example=example, group=group)
 
 
 OTHER_KINDS: tuple[Kind, ...] = (
-    _other("aws-access-key", "tokens", "An AWS access key id, long-lived or temporary.", "AK", "IA", "Q1W2E3R4T5Y6U7I8"),
+    _other("aws-access-key", "tokens", "An AWS access key id, long-lived or temporary.",
+           "AK", "IA", "Q1W2E3R4T5Y6U7I8"),
     _other("google-api-key", "tokens", "A Google API key.", "AI", "za", _R, _R[:15]),
     _other("databricks-token", "tokens", "A Databricks access token.", "da", "pi", "0123456789abcdef" * 2),
     _other("twilio-key", "tokens", "A Twilio account or API key id.", "S", "K", "0123456789abcdef" * 2),
@@ -149,7 +153,7 @@ OTHER_KINDS: tuple[Kind, ...] = (
 KNOWN_SECRET = Kind(
     id="known-secret",
     sentence="A value given to the redactor as secret, also in base64, hex, URL-quoted or reversed.",
-    example=("(any",  " value)"),
+    example=("(any", " value)"),
     by="known",
 )  # fmt: skip
 

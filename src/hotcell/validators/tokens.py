@@ -177,6 +177,6 @@ def _around_at(data: bytes, at: int, separator: bytes) -> Span | None:
 
 
 def looks_random(word: bytes) -> bool:
-    """False for a slug such as ``sk-learn-makes-this-easy``: what is random has a digit and a capital, or many digits."""
+    """False for a slug such as ``sk-learn-makes-it-easy``: random text has a digit and a capital, or many digits."""
     digits = sum(word.count(b"%d" % digit) for digit in range(10))
     return digits >= 6 or (digits >= 1 and word.lower() != word)
