@@ -96,10 +96,12 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.output_dir:
         _need_writable_directory(arguments.output_dir)
     from hotcell.executor import Executor
+    from hotcell.results import IsolationLevel
 
+    least = IsolationLevel(arguments.min_isolation)
     with _sandbox(arguments, config) as sandbox:
-        executor = Executor(sandbox=sandbox, config=config, policy=policy, min_isolation=arguments.min_isolation)
-        globs = tuple(arguments.artifact) or ("**/*",) if arguments.output_dir else ()
+        executor = Executor(sandbox=sandbox, config=config, policy=policy, min_isolation=least)
+        globs = tuple(arguments.artifact) or ("*",) if arguments.output_dir else ()
         result = executor.execute(code, context=arguments.context, files=files, artifacts=globs)
     failure = None
     saved: list[Path] = []
@@ -198,14 +200,13 @@ def _sandbox(arguments: argparse.Namespace, config: SandboxConfig) -> Sandbox:
     if arguments.sandbox == "local":
         from hotcell.sandboxes.local.sandbox import LocalSandbox
 
-        local: Sandbox = LocalSandbox(preload=arguments.preload, config=config)
-        return local
+        # One cell is all that a single run needs.
+        return LocalSandbox(preload=arguments.preload, config=config, pool_size=1)
     if arguments.preload:
         raise UsageError("--preload needs --sandbox local: there is no fork server to load anything into")
     from hotcell.sandboxes.restricted import RestrictedPythonSandbox
 
-    restricted: Sandbox = RestrictedPythonSandbox()
-    return restricted
+    return RestrictedPythonSandbox(allow_no_isolation=arguments.min_isolation == "none")
 
 
 def _read_source(name: str) -> bytes:

@@ -46,13 +46,13 @@ def verdict(result: ExecutionResult, *, style: Style = _PLAIN) -> str:
         f"   {clean_line(result.reason)}",
         _facts(wall=duration(usage.wall_seconds), cpu=duration(usage.cpu_seconds), peak=size(usage.peak_memory_bytes)),
     ]
-    if result.sandbox:
+    if result.status is Status.REJECTED or not result.sandbox:
+        lines[-1] = _facts(decided_by=result.decided_by, sandbox="not used: nothing ran")
+    else:
         lines.append(
             _facts(isolation=result.sandbox.isolation, sandbox=result.sandbox.name, decided_by=result.decided_by)
         )
         lines += _wrapped("layers     ", ", ".join(result.sandbox.layers) or "none")
-    else:
-        lines[-1] = _facts(decided_by=result.decided_by, sandbox="not used: nothing ran")
     return "\n".join([*lines, style.faint("━" * _WIDTH)])
 
 

@@ -54,7 +54,9 @@ def run_console(page: Path, line: int, source: str, path: str) -> None:
     for command in re.findall(r"^\$ (.*)$", source, re.MULTILINE):
         environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src")}
         done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True)
-        assert done.returncode in THE_CODES_DOING, f"{page.name}:{line}: {command}\n{done.stdout}{done.stderr}"
+        told = f"{page.name}:{line}: {command}\n{done.stdout}{done.stderr}"
+        assert done.returncode in THE_CODES_DOING, told
+        assert not done.stderr, told
 
 
 @pytest.fixture

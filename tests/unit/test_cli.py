@@ -147,7 +147,7 @@ def test_endless_input_is_refused(hotcell: Command) -> None:
         ("import socket", [], Exit.REJECTED, "rejected"),
         ("def", [], Exit.REJECTED, "rejected"),
         ("import time; time.sleep(60)", ["--timeout", "0.3"], Exit.LIMIT, "timeout"),
-        ("bytearray(1 << 32)", ["--memory", "64M"], Exit.LIMIT, "memory_limit"),
+        ("x = [bytes(1 << 20) for _ in range(1000)]", ["--memory", "64M"], Exit.LIMIT, "memory_limit"),
         ("print('x' * 10_000_000)", [], Exit.LIMIT, "output_limit"),
         ("import os; os.kill(os.getpid(), 9)", ["--policy", "permissive"], Exit.KILLED, "killed"),
     ],
@@ -293,10 +293,12 @@ def test_a_policy_can_be_read_from_a_file(hotcell: Command, tmp_path: Path) -> N
     assert hotcell("run", "-", "--policy", path, stdin="import json").code == Exit.REJECTED
 
 
-def test_the_sandbox_without_a_wall_must_be_asked_for_twice(hotcell: Command) -> None:
-    answer = hotcell(
-        "run", "-", "--sandbox", "restricted", "--policy", "strict", "--min-isolation", "none", "--json", stdin="6 * 7"
-    )
+def test_the_sandbox_without_a_wall_must_be_asked_for_twice(hotcell: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--sandbox", "restricted", "--policy", "strict", "--min-isolation", "none", "--json"]
+    monkeypatch.delenv("HOTCELL_DEBUG", raising=False)
+    assert hotcell("run", "-", *options, stdin="6 * 7").code == Exit.USAGE
+    monkeypatch.setenv("HOTCELL_ALLOW_NO_ISOLATION", "1")
+    answer = hotcell("run", "-", *options, stdin="6 * 7")
     assert json.loads(answer.out)["value"] == 42
     assert json.loads(answer.out)["sandbox"]["isolation"] == "none"
 

@@ -47,7 +47,7 @@ def test_the_verdict_says_what_happened_what_it_cost_and_what_stood_around_it() 
 
 
 def test_the_verdict_of_refused_code_says_that_nothing_ran() -> None:
-    shown = verdict(result(status=Status.REJECTED, decided_by="policy", sandbox=None))
+    shown = verdict(result(status=Status.REJECTED, decided_by="policy"))
     assert "REJECTED" in shown
     assert "nothing ran" in shown
     assert "policy" in shown
