@@ -17,7 +17,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from hotcell.sandboxes.local import kernel, mounts, namespaces
+from hotcell.sandboxes.local import mounts, namespaces
 from hotcell.sandboxes.local.zygote import Zygote
 
 
@@ -57,7 +57,7 @@ def _fork_inside(config: dict[str, Any]) -> int:
 
 
 def _run_zygote(control: socket.socket, supervisor: int, config: dict[str, Any]) -> NoReturn:
-    kernel.call("prctl", kernel.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    namespaces.die_with_parent()
     # Its place on the path is gone with the old root, and cells have no business with us.
     sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
     zygote = Zygote(control, supervisor, config)

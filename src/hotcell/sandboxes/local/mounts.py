@@ -119,9 +119,18 @@ def _stash(path: str, shown: str, stashed: list[tuple[str, str]]) -> None:
     else:
         _write(target, "")
     _bind("/old" + path, target)
-    os.makedirs(os.path.dirname(shown), exist_ok=True)
-    os.symlink(target, shown)
     stashed.append((shown, target))
+
+
+def make_own_place(links: list[tuple[str, str]]) -> None:
+    """For the fork server itself, while it imports: the writable tmpfs that each cell covers with its own."""
+    call("mount", b"tmpfs", CELL.encode(), b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, b"mode=700,size=64m")
+    for name in DIRECTORIES:
+        os.mkdir(f"{CELL}/{name}")
+    for link, target in links:
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        os.symlink(target, link)
+    os.chdir(WORK)
 
 
 def others_can_read() -> bool:

@@ -7,6 +7,7 @@ root inside. Both ways it holds its powers over its own namespaces alone.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 
@@ -18,6 +19,10 @@ from hotcell.sandboxes.local.kernel import (
     CLONE_NEWPID,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    PR_SET_PDEATHSIG,
     call,
 )
 
@@ -61,15 +66,36 @@ def fork_inside(build_root: Callable[[], object], without: frozenset[str]) -> in
         call("sethostname", HOSTNAME, len(HOSTNAME))
     build_root()
     if as_root:
-        call("unshare", CLONE_NEWUSER)
-        inside.send(b"u")
-        if not inside.recv(1):
-            raise OSError("the launcher could not write the id maps")
-        os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        _give_up_root(inside)
     inside.close()
     return 0
+
+
+def _give_up_root(inside: socket.socket) -> None:
+    """From root outside to root of a user namespace that owns nothing outside, in a PID namespace that it does own.
+
+    Only the child of this process returns; this one waits, as PID 1 of the namespace around it, and takes it along.
+    """
+    call("unshare", CLONE_NEWUSER | CLONE_NEWPID)
+    inside.send(b"u")
+    if not inside.recv(1):
+        raise OSError("the launcher could not write the id maps")
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    die_with_parent()
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        os._exit(abs(os.waitstatus_to_exitcode(status)))
+    # The mounts so far belong to the real root; in a copy that is ours, cells may put their own on top.
+    call("unshare", CLONE_NEWNS)
+    call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends; to be called after the last change of ids."""
+    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _become_user_namespace_root() -> None:

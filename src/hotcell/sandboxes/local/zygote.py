@@ -10,6 +10,7 @@ five descriptors, or ``REFUSED`` and a sentence. A cell's end is one ``END`` str
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import mmap
@@ -69,6 +70,12 @@ class Zygote:
 
     def prepare(self, preload: list[str]) -> None:
         """Import, warm up and freeze the heap. Raises whatever an import raises."""
+        # The change of ids took it away, and joining our own inits' namespaces is refused without it. It opens nothing
+        # to a cell: the inits hold powers in a user namespace above the cell's, so the kernel denies it their /proc
+        # files and ptrace (cap_ptrace_access_check), as Landlock and the uid do again.
+        kernel.call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)
+        if self._namespaced:
+            mounts.make_own_place(self._links)
         runner.prepare()
         pages.warm_up(preload)
         _check_alone()
@@ -82,8 +89,6 @@ class Zygote:
         gc.collect()
         gc.freeze()
         self._light, self._deep = pages.learn(preload)
-        # /proc/<pid>/mem of a process that shares our memory must stay shut, see _start_init.
-        kernel.call("prctl", kernel.PR_SET_DUMPABLE, 0, 0, 0, 0)
 
     def _make_init_parts(self) -> None:
         self._own_pids = os.pidfd_open(os.getpid())
@@ -112,7 +117,8 @@ class Zygote:
 
     def _end(self) -> NoReturn:
         for cell, _ in self._cells.values():
-            os.kill(cell.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(cell.pid, signal.SIGKILL)
         os._exit(0)
 
     def _make(self, request: bytes) -> None:
