@@ -40,8 +40,8 @@ STRICT_IMPORTS = frozenset(
 
 STRICT_HIDDEN = frozenset(
     """
-    operator.attrgetter operator.methodcaller string.Formatter typing.get_type_hints typing.ForwardRef
-    dataclasses.make_dataclass enum.EnumMeta enum.EnumType uuid.getnode re.Scanner hashlib.file_digest
+    functools.update_wrapper operator.attrgetter operator.methodcaller string.Formatter typing.get_type_hints
+    typing.ForwardRef    dataclasses.make_dataclass enum.EnumMeta enum.EnumType uuid.getnode re.Scanner hashlib.file_digest
     json.load json.dump zoneinfo.reset_tzpath zoneinfo.TZPATH base64.main calendar.main uuid.main""".split()
 )
 """Members of allowed modules that evaluate strings, read files or reach attributes by name; refused in `strict`."""

@@ -41,7 +41,10 @@ _RUNS_TEXT = frozenset(
     """timeit repeat Timer run runctx eval query sympify parse_expr evaluate Template from_string lambdify compile_command
     runsource runcode loads""".split()
 )
-_PICKLE_GADGET = re.compile(rb"(?:posix|nt|os|subprocess|builtins|__builtin__|sys)[\n\x8c\x94]|\x8c.(?:posix|builtins|os)")
+_PICKLE_GADGET = re.compile(
+    rb"[ci](?:posix|nt|os|subprocess|builtins|__builtin__|sys|shutil|socket)\n|\x8c[\x00-\xff](?:posix|builtins|os|subprocess)\x94"
+)
+_PICKLERS = frozenset("pickle _pickle cPickle dill cloudpickle shelve joblib pandas numpy".split())
 
 
 @lru_cache(maxsize=32)
@@ -56,6 +59,7 @@ def check_names(program: Program, text: str) -> None:
     _attributes(program)
     _items(program)
     _calls(program)
+    _pickles(program)
     _built_strings(program)
     _patterns(program)
     if program.strict:
@@ -105,6 +109,8 @@ def _imports(program: Program) -> None:
 def _import_from(program: Program, module: str, item: ast.alias, node: ast.ImportFrom) -> None:
     if item.name == "*":
         check_module(program, module, node)
+        if program.strict:
+            program.report("import.denied", node, "A star import does not say which names it brings.")
         for member in RULE_OF_MEMBER:
             if member.startswith(module + "."):
                 program.aliases.setdefault(member.rpartition(".")[2], member)
@@ -117,7 +123,7 @@ def _import_from(program: Program, module: str, item: ast.alias, node: ast.Impor
     if item.name in REACHING_MODULES and module.partition(".")[0] != item.name:
         check_module(program, item.name, node)
         program.aliases[item.asname or item.name] = item.name
-    if program.strict:
+    if program.strict and full != "functools.wraps":
         _strict_member(program, full, node)
 
 
@@ -139,13 +145,21 @@ def _member_use(program: Program, dotted: str | None, node: Any) -> bool:
 def _plain_names(program: Program) -> None:
     hot = _hot_names(program.policy) | program.aliases.keys() if program.aliases else _hot_names(program.policy)
     strict = program.strict
-    importing = {id(call.func) for call in program.all(ast.Call) if call.args or call.keywords}
+    called = {id(call.func) for call in program.all(ast.Call) if call.args or call.keywords}
     for node in program.all(ast.Name):
         name = node.id
         if name in hot:
-            _hot_name(program, node, id(node) in importing)
-        if strict and name.startswith("__") and name not in SAFE_DUNDER_NAMES:
-            program.report("name.underscore", node, f"The name {name} is not allowed.")
+            _hot_name(program, node, id(node) in called)
+        if strict:
+            _strict_name(program, node, id(node) in called)
+
+
+def _strict_name(program: Program, node: ast.Name, called: bool) -> None:
+    name = node.id
+    if (name.startswith("__") and name not in SAFE_DUNDER_NAMES) or name in GADGETS:
+        program.report("name.underscore", node, f"The name {name} is not allowed.")
+    elif name in ("getattr", "hasattr", "type") and not called:
+        program.report("escape.dynamic-attribute", node, f"{name} may only be called, with a name that is written out.")
 
 
 def _hot_name(program: Program, node: ast.Name, called: bool) -> None:
@@ -153,6 +167,8 @@ def _hot_name(program: Program, node: ast.Name, called: bool) -> None:
     if name in program.aliases:
         if isinstance(node.ctx, ast.Load):
             _member_use(program, program.aliases[name], node)
+            if program.strict and program.aliases[name] == "functools.wraps":
+                _strict_member(program, "functools.wraps", node)
         return
     if not program.strict and (name in program.defined or not isinstance(node.ctx, ast.Load)):
         return
@@ -269,14 +285,27 @@ _CATALOGUES = frozenset({"builtins", "builtins.__dict__", "os.__dict__", "sys.__
 
 
 def _calls(program: Program) -> None:
+    renamed = _renamed(program)
     for node in program.all(ast.Call):
         func = node.func
         name = func.id if func.__class__ is ast.Name else func.attr if func.__class__ is ast.Attribute else ""
-        handler = _CALLS.get(name)
+        handler = _CALLS.get(renamed.get(name, name))
         if handler:
             handler(program, node)
         elif func.__class__ is ast.Call or func.__class__ is ast.Subscript:
             _member_use(program, program.resolve(func), node)
+
+
+def _renamed(program: Program) -> dict[str, str]:
+    """The program's own names for getattr and the like: ``g = getattr``."""
+    if not any(node.id in _RENAMABLE and node.ctx.__class__ is ast.Load for node in program.all(ast.Name)):
+        return {name: dotted.rpartition(".")[2] for name, dotted in program.aliases.items() if "." in dotted}
+    renamed = {name: program.resolve(ast.Name(id=name)) or "" for name in program.values}
+    renamed.update(program.aliases)
+    return {name: dotted.rpartition(".")[2] for name, dotted in renamed.items() if "." in dotted}
+
+
+_RENAMABLE = frozenset({"getattr", "setattr", "__import__"})
 
 
 def _get_attribute(program: Program, node: ast.Call) -> None:
@@ -369,6 +398,14 @@ _CALLS = {
 }
 
 
+def _pickles(program: Program) -> None:
+    """A pickle written out as bytes that imports a dangerous module while it is loaded."""
+    if any(dotted.partition(".")[0] in _PICKLERS for dotted in program.aliases.values()):
+        for node in program.all(ast.Constant):
+            if node.value.__class__ is bytes and _PICKLE_GADGET.search(node.value):
+                program.report("code.dynamic", node, "The pickle would run code while it is loaded.")
+
+
 def _built_strings(program: Program) -> None:
     """Texts put together from pieces that come to the name of something internal, or to code."""
     candidates = [
@@ -406,6 +443,15 @@ def _patterns(program: Program) -> None:
         for name in node.kwd_attrs:
             if name in GADGETS or (program.strict and (name.startswith("_") or name in STRICT_ATTRIBUTES)):
                 program.report("escape.gadget", node, f"The pattern reads the attribute {name}.")
+        if program.strict and node.patterns and not _plain_class(program, node.cls):
+            # The class's __match_args__ decides which attributes are read.
+            program.report("escape.gadget", node, "A positional pattern reads attributes that are not written out.")
+
+
+def _plain_class(program: Program, node: ast.expr) -> bool:
+    if not isinstance(node, ast.Name):
+        return False
+    return node.id in ("int", "str", "float", "bool", "bytes", "list", "tuple", "dict", "set") or _only_a_class(program, node.id)
 
 
 def _strict_attribute(program: Program, node: ast.Attribute) -> None:
@@ -429,7 +475,10 @@ def _is_super(node: ast.expr) -> bool:
 
 def _strict_member(program: Program, dotted: str, node: Any) -> None:
     head, _, member = dotted.rpartition(".")
-    if dotted in STRICT_HIDDEN:
+    if dotted == "functools.wraps" and id(node) not in {id(call.func) for call in program.all(ast.Call) if _is_unary(call)}:
+        # Its other arguments name attributes to be copied.
+        program.report("escape.dynamic-attribute", node, "functools.wraps takes the wrapped function alone.")
+    elif dotted in STRICT_HIDDEN:
         program.report("escape.dynamic-attribute", node, f"{dotted} reaches further than the policy allows.")
     elif member.startswith("_"):
         program.report("name.underscore", node, f"{dotted} is not a public name.")
@@ -441,6 +490,10 @@ def _strict_member(program: Program, dotted: str, node: Any) -> None:
         and not _listed(dotted, frozenset({"collections.abc"}))
     ):
         program.report("import.denied", node, f"{dotted} is a module that the policy does not list.")
+
+
+def _is_unary(call: ast.Call) -> bool:
+    return len(call.args) == 1 and not call.keywords and not isinstance(call.args[0], ast.Starred)
 
 
 def _strict_definitions(program: Program) -> None:

@@ -13,10 +13,14 @@ _MANY = 20
 _ALPHABET = [chr(number) for number in range(128)] + ["\u00e9"]
 
 
+_WARNED_OF = re.compile(r"\[[^\]]*(?:\[|--|&&|~~|\|\|)")
+"""Sets that the parser warns of; its warning would reach the application."""
+
+
 @lru_cache(maxsize=256)
 def explodes(pattern: str) -> bool:
     """True when a text exists on which ``pattern`` backtracks exponentially; False when in doubt."""
-    if len(pattern) > 1_000 or not re.search(r"[*+}][^|]*\)|\|", pattern):
+    if len(pattern) > 1_000 or not re.search(r"[*+}][^|]*\)|\|", pattern) or _WARNED_OF.search(pattern):
         return False
     try:
         parsed = parser.parse(pattern)

@@ -20,7 +20,7 @@ _SECRET_PATH = re.compile(
     re.VERBOSE,
 )
 _HOST_PATH = re.compile(
-    r"^(?:~(?:/|$)|/(?:$|\*)|/(?:etc|root|home|proc|sys|var|boot|usr|bin|sbin|lib|lib64|run|Users|opt|srv)(?:/|$)|/dev/)"
+    r"^(?:~(?:/|$)|/(?:$|\*)|/(?:etc|root|home|proc|sys|var|boot|usr|bin|sbin|lib|lib64|run|Users|opt|srv|app)(?:/|$)|/dev/)"
     r"|^[A-Za-z]:[\\/]+(?:Windows|Users|Program)"
 )
 _HARMLESS_PATH = re.compile(

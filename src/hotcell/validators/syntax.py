@@ -50,14 +50,15 @@ class Parsed:
     violations: tuple[Violation, ...] = ()
 
 
-@dataclass(frozen=True)
 class _Refusal(Exception):
-    """Carries one finding out of the steps below."""
+    """Carries one finding out of the steps below. ``offset`` counts characters; -1 when there is no place to show."""
 
-    rule: str
-    message: str
-    offset: int = -1
-    fix: str = ""
+    def __init__(self, rule: str, message: str, offset: int = -1, fix: str = "") -> None:
+        super().__init__(message)
+        self.rule = rule
+        self.message = message
+        self.offset = offset
+        self.fix = fix
 
 
 def parse(code: str | bytes, policy: Policy) -> Parsed:

@@ -16,7 +16,7 @@ RULE_OF_MEMBER = _table(
             asyncio.create_subprocess_exec asyncio.create_subprocess_shell asyncio.subprocess psutil.Popen
             platform.popen multiprocessing.util.spawnv_passfds shutil._run_command""",
         "process.signal": """
-            os.kill os.killpg os.pidfd_open signal.pidfd_send_signal signal.pthread_kill psutil.pid_exists""",
+            os.kill os.killpg os.pidfd_open signal.pidfd_send_signal signal.pthread_kill""",
         "process.control": """
             os.setuid os.setgid os.seteuid os.setegid os.setreuid os.setregid os.setresuid os.setresgid os.setgroups
             os.initgroups os.chroot os.fchdir os.mknod os.unshare os.setns os.ptrace os.reboot os.lchown os.chown os.fchown
@@ -32,8 +32,8 @@ RULE_OF_MEMBER = _table(
             numpy.testing.runstring numpy.f2py.compile numpy.f2py.capi_maps distutils.core.run_setup
             importlib.util.spec_from_file_location importlib.util.spec_from_loader importlib.util.module_from_spec
             importlib.machinery importlib._bootstrap importlib._bootstrap_external sys.meta_path sys.path_hooks
-            jinja2.Template.__globals__ site.addsitedir site.execsitecustomize""",
-        "code.dynamic-import": "pkgutil.get_importer.__call__",
+            site.addsitedir site.execsitecustomize jsonpickle.decode yaml.unsafe_load yaml.UnsafeLoader
+            yaml.Loader yaml.unsafe_load_all""",
         "escape.gadget": """
             sys._getframe sys._current_frames sys._current_exceptions sys.settrace sys.setprofile sys._clear_type_cache
             sys.call_tracing sys._debugmallocstats threading.settrace threading.setprofile
@@ -43,7 +43,7 @@ RULE_OF_MEMBER = _table(
             os.__dict__ sys.__dict__ subprocess.__dict__ traceback.walk_stack traceback.walk_tb""",
         "host.inspect": """
             psutil.process_iter psutil.pids psutil.net_connections psutil.net_if_addrs psutil.users os.getlogin
-            getpass.getuser getpass.getpass PIL.ImageGrab os.ttyname os.uname.__self__""",
+            getpass.getuser getpass.getpass PIL.ImageGrab os.ttyname""",
         "interaction.input": "builtins.input builtins.breakpoint",
     }
 )
