@@ -3,14 +3,23 @@
 Run it with ``make run``.
 """
 
+import sys
 import textwrap
 from pathlib import Path
 
 import hotcell
 from hotcell.report import page
 
+# What hostile.py tries, and which layers are there to answer it.
+ANSWERED_BY = {
+    "passwords, keys": ("root-filesystem", "landlock", "separate-uid"),
+    "environment": ("environment", "private-proc"),
+    "other processes": ("pid-namespace", "private-proc", "landlock"),
+    "sending it away": ("seccomp", "network-namespace"),
+}
+
 HERE = Path(__file__).parent
-OUT = HERE.parent / "out"
+OUT = Path("out")
 
 
 def title(text: str) -> None:
@@ -35,7 +44,16 @@ def attack(sandbox: hotcell.Sandbox, policy: hotcell.Policy) -> hotcell.Executio
     return executor.execute((HERE / "hostile.py").read_bytes())
 
 
-def main() -> None:
+def answers(result: hotcell.ExecutionResult) -> str:
+    """The layers that were on, for each thing the attack tried."""
+    on = result.sandbox.layers if result.sandbox else ()
+    lines = [
+        f"  {tried:<17} {', '.join(layer for layer in layers if layer in on)}" for tried, layers in ANSWERED_BY.items()
+    ]
+    return "\n".join(["held by", *lines])
+
+
+def main() -> int:
     with hotcell.LocalSandbox(preload=["numpy", "pandas", "matplotlib"]) as sandbox:
         title("1. An analysis, as an LLM wrote it")
         explain("""examples/analysis.py reads 44 years of weekly carbon dioxide measurements with pandas,
@@ -55,9 +73,13 @@ def main() -> None:
                 and this is all it finds: a stub where the passwords were, an environment built from
                 nothing, and no network to send anything through.""")
         contained = attack(sandbox, hotcell.Policy.permissive())
-        print(page(contained, filename="hostile.py"))
-    print(f"\nThe plot is in {saved[0].relative_to(OUT.parent) if saved else 'no file: the analysis failed'}.")
+        print(page(contained, filename="hostile.py"), answers(contained), sep="\n\n")
+    if not (result.success and saved):
+        print("\nThe analysis failed: see part 1.", file=sys.stderr)
+        return 1
+    print(f"\nThe plot is in {saved[0]}.")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -44,7 +44,11 @@ def verdict(result: ExecutionResult, *, style: Style = _PLAIN) -> str:
     lines = [
         f"{paint(f'━━ {word} ')}{style.faint('━' * (_WIDTH - len(word) - 4))}",
         f"   {clean_line(result.reason)}",
-        _facts(wall=duration(usage.wall_seconds), cpu=duration(usage.cpu_seconds), peak=size(usage.peak_memory_bytes)),
+        _facts(
+            wall=duration(usage.wall_seconds),
+            cpu=duration(usage.cpu_seconds),
+            peak_memory=size(usage.peak_memory_bytes),
+        ),
     ]
     if result.status is Status.REJECTED or not result.sandbox:
         lines[-1] = _facts(decided_by=result.decided_by, sandbox="not used: nothing ran")
@@ -52,12 +56,12 @@ def verdict(result: ExecutionResult, *, style: Style = _PLAIN) -> str:
         lines.append(
             _facts(isolation=result.sandbox.isolation, sandbox=result.sandbox.name, decided_by=result.decided_by)
         )
-        lines += _wrapped("layers     ", ", ".join(result.sandbox.layers) or "none")
+        lines += _wrapped("layers       ", ", ".join(result.sandbox.layers) or "none")
     return "\n".join([*lines, style.faint("━" * _WIDTH)])
 
 
 def _facts(**facts: str) -> str:
-    return "   " + "   ".join(f"{name.replace('_', ' '):<9}  {value:<12}" for name, value in facts.items()).rstrip()
+    return "   " + "   ".join(f"{name.replace('_', ' '):<11}  {value:<10}" for name, value in facts.items()).rstrip()
 
 
 def _wrapped(label: str, text: str) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hotcell import cli, config, errors, results
+from hotcell.sandboxes.local import layers
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -56,6 +57,11 @@ def test_every_status_level_and_severity_is_documented(word: str) -> None:
 @pytest.mark.parametrize("field", dataclasses.fields(config.SandboxConfig), ids=lambda field: field.name)
 def test_every_limit_is_documented(field: dataclasses.Field[object]) -> None:
     assert f"| `{field.name}` |" in page("config.md")
+
+
+@pytest.mark.parametrize("layer", layers.LAYERS, ids=lambda layer: layer.id)
+def test_every_layer_is_documented(layer: layers.Layer) -> None:
+    assert f"| `{layer.id}` | {layer.title} | {layer.stops} | " in page("layers.md")
 
 
 EXCEPTIONS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
