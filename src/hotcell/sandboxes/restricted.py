@@ -86,6 +86,12 @@ class _Stop(BaseException):
     """Raised inside the cell to end it."""
 
 
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    """Have that thread raise it soon; None takes back what has not been raised yet."""
+    error = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)
+
+
 class _Capture:
     """What one cell writes to stdout and stderr, up to a limit."""
 
@@ -148,8 +154,10 @@ class _Host:
             if self._cells == 1:
                 self._restore.enter_context(warnings.catch_warnings())
                 self._restore.callback(sys.setrecursionlimit, sys.getrecursionlimit())
-                for name in ("stdout", "stderr"):
-                    self._restore.callback(_unroute, name, _route(name))
+            # Each time, as the host may have put a stream of its own there since.
+            for name in ("stdout", "stderr"):
+                if type(getattr(sys, name)) is not _Router:
+                    setattr(sys, name, _Router(getattr(sys, name), name))
         try:
             yield
         finally:
@@ -157,20 +165,12 @@ class _Host:
                 self._cells -= 1
                 if self._cells == 0:
                     self._restore.close()
+                    for name in ("stdout", "stderr"):
+                        if type(stream := getattr(sys, name)) is _Router:
+                            setattr(sys, name, stream.original)
 
 
 _host = _Host()
-
-
-def _route(name: str) -> _Router:
-    router = _Router(getattr(sys, name), name)
-    setattr(sys, name, router)
-    return router
-
-
-def _unroute(name: str, router: _Router) -> None:
-    if getattr(sys, name) is router:
-        setattr(sys, name, router.original)
 
 
 class _Cell:
@@ -182,6 +182,8 @@ class _Cell:
         self._capture = _Capture(request.config.output_bytes, self._wake)
         self._report: Mapping[str, Any] | None = None
         self._cpu_seconds = 0.0
+        self._interruptible = False
+        self._interrupting = False
 
     def run(self) -> RunOutcome:
         config = self._request.config
@@ -215,34 +217,51 @@ class _Cell:
 
     def _work(self) -> None:
         _current.set(self._capture)
-        try:
-            with _host.guarded():
-                self._report = self._execute()
-        except _Stop:
-            pass  # it arrived after the code had ended
-        finally:
-            self._cpu_seconds = time.thread_time()
-            self._wake.set()
-
-    def _execute(self) -> dict[str, Any]:
         request = self._request
         # A name of its own, as linecache is shared with the host and with other cells.
         source = Source(request.code, f"<hotcell {id(self):x}>", shown=request.filename)
+        with _host.guarded():
+            try:
+                self._report = self._execute(source)
+            finally:
+                source.forget()
+                self._cpu_seconds = time.thread_time()
+                self._wake.set()
+
+    def _execute(self, source: Source) -> Mapping[str, Any] | None:
+        request = self._request
         # A copy, as the cell may change what it is given.
         variables = json.loads(json.dumps(dict(request.context)))
         module = namespace.make_module(request.namespace, variables, request.filename)
         data = {"code": request.code, "context": variables, "value_bytes": request.config.value_bytes}
+        report = None
         try:
-            return runner.run_in(module, source, data)
-        finally:
-            source.forget()
+            self._interruptible = True
+            report = runner.run_in(module, source, data, stop=_Stop)
+        except _Stop:
+            pass
+        while True:
+            try:
+                self._close_to_interruptions()
+                return report
+            except _Stop:
+                continue
+
+    def _close_to_interruptions(self) -> None:
+        """After this no ``_Stop`` is raised here. No lock, as ``_Stop`` could come while it is held."""
+        self._interruptible = False
+        while self._interrupting:
+            time.sleep(0)
+        _raise_in(threading.get_ident(), None)
 
     def _end(self, thread: threading.Thread) -> bool:
         """Wait for the thread, urging it on; False when it does not listen."""
         deadline = time.perf_counter() + _GRACE_SECONDS
         while thread.is_alive() and time.perf_counter() < deadline:
-            if self._report is None and thread.ident is not None:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
+            self._interrupting = True
+            if self._interruptible and thread.ident is not None:
+                _raise_in(thread.ident, _Stop)
+            self._interrupting = False
             thread.join(0.02)
         return not thread.is_alive()
 

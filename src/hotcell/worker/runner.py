@@ -57,25 +57,36 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_in(
-    module: ModuleType, source: Source, request: Mapping[str, Any], *, at_end: Callable[[], None] | None = None
+    module: ModuleType,
+    source: Source,
+    request: Mapping[str, Any],
+    *,
+    at_end: Callable[[], None] | None = None,
+    stop: type[BaseException] | None = None,
 ) -> dict[str, Any]:
     """Run the source in the module's namespace; ``at_end`` is called between the code and the report.
 
+    An exception of the class ``stop`` is not the code's doing but ours to end it, and is raised on.
+
     The report: ``outcome`` (``ok``, ``error`` or ``exit``), ``exit_code``, ``value``, ``value_repr``, ``error`` (see
-    ``tracebacks.describe``) and ``memory_error``. It can be written as JSON without NaN. Never raises.
+    ``tracebacks.describe``) and ``memory_error``. It can be written as JSON without NaN. Raises nothing else.
     """
     source.register()
     value, error = _execute(request["code"], source, module.__dict__, request["context"])
     _set_trace(None)
     _set_profile(None)
     _set_recursion_limit(max(_RECURSION_LIMIT, sys.getrecursionlimit()))
+    if error is not None and type(error) is stop:
+        raise error
     try:
         report = _failure(error, source) if error is not None else None
         error = None
         if at_end is not None:
             at_end()
         return report or _success(value, request["value_bytes"])
-    except BaseException as late:  # noqa: BLE001  # a timer, a signal handler or another thread of the cell hit us here
+    except BaseException as late:  # a timer, a signal handler or another thread of the cell hit us here
+        if type(late) is stop:
+            raise
         return _report("error", 1, error=tracebacks.describe(late, source))
 
 
