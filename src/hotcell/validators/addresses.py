@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hotcell.validators.shadow import Shadow, Span, tail
+from hotcell.validators.shadow import Shadow, Span, matches, tail
 
 _LOCAL = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._%+-"
-_USERINFO = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"\"'<>`\\^{|}@")
 _LONGEST_LOCAL = 64
-_LONGEST_USERINFO = 256
 
-_AT = re.compile(rb"@(?=[A-Za-z0-9\[_?])")
-_DOMAIN = re.compile(
-    rb"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,6}(?P<top>[A-Za-z]{2,18})(?![A-Za-z0-9_-]|\.[A-Za-z0-9])"
+_PASSWORD = re.compile(rb"://[^\s/:@\"'<>\[\]?#]{0,128}:(?!\[redacted:)([^\s/\"'<>]{1,256})@(?=[A-Za-z0-9\[_?-])")
+_AT_DOMAIN = re.compile(
+    rb"@(?<=[A-Za-z0-9_%+-]@)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,6}(?P<top>[A-Za-z]{2,18})"
+    rb"(?![A-Za-z0-9_-]|\.[A-Za-z0-9])"
 )
-# file@2x.png, and git@host: as in an address of a repository.
+# The 2x.png of icon@2x.png is no domain.
 _NOT_A_DOMAIN = frozenset((b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"js", b"css", b"py", b"html", b"json"))
 
 
@@ -25,16 +24,15 @@ def scan(shadow: Shadow) -> Iterator[Span]:
     data = shadow.exact
     if b"@" not in data:
         return
-    for match in _AT.finditer(data):
+    passwords_end = set()
+    for match in matches(data, b"://", _PASSWORD):
+        passwords_end.add(match.end(1))
+        yield *match.span(1), "url-password"
+    for match in _AT_DOMAIN.finditer(data):
         at = match.start()
-        userinfo = tail(data, at, _USERINFO, _LONGEST_USERINFO)
-        if b"://" in userinfo:
-            credentials = userinfo[userinfo.rfind(b"://") + 3 :]
-            user, colon, password = credentials.partition(b":")
-            if colon and password and b"/" not in user and not password.startswith(b"[redacted"):
-                yield at - len(password), at, "url-password"
+        local = tail(data, at, _LOCAL, _LONGEST_LOCAL + 1).lstrip(b".%+-")
+        # An address of a repository, git@host:path, is none of a person.
+        if not local or len(local) > _LONGEST_LOCAL or local == b"git" or at in passwords_end:
             continue
-        local = userinfo[len(userinfo.rstrip(_LOCAL)) :].lstrip(b".%+-")
-        domain = _DOMAIN.match(data, at + 1) if local and len(local) <= _LONGEST_LOCAL else None
-        if domain and local != b"git" and domain["top"].lower() not in _NOT_A_DOMAIN:
-            yield at - len(local), domain.end(), "email"
+        if match["top"].lower() not in _NOT_A_DOMAIN:
+            yield at - len(local), match.end(), "email"

@@ -11,7 +11,8 @@ from hotcell.validators.shadow import Shadow, Span, matches
 _THIRTEEN = b"0" * 13
 _PLAIN_CARD = re.compile(rb"[ ,](0{13,19})(?=[ ,]|\.(?!0))")
 _GROUPS = re.compile(
-    rb"00 0000(?:(?<=[ ,]0000 0000) 0000 0{1,7}(?P<card>)|(?<=[ ,]0000 0000)00 00000(?P<amex>)"
+    # More groups of four on either side would be a row of a table.
+    rb"00 0000(?:(?:(?<=,0000 0000)|(?<=[^0] 0000 0000))(?: 0000 0{1,7}(?! 0000(?!0))(?P<card>)|00 00000(?P<amex>))"
     rb"|(?:(?<=00[ ,]000 0000)|(?<=000 00 0000))(?P<short>))(?![0aA])"
 )
 _IBAN = re.compile(rb"[ ,]AA00(?:[0A]{11,30}|(?: [0A]{4}){2,7}(?: [0A]{1,4})?)(?![0aA])")
@@ -81,7 +82,8 @@ def _groups(data: bytes, shape: bytes) -> Iterator[Span]:
             yield from _short_groups(data, end)
         else:
             start = match.start() - 3
-            if is_card(data[start:end]) and not _in_a_table(data, start, end):
+            text = data[start:end]
+            if not (b" " in text and b"-" in text) and is_card(text):
                 yield start, end, "credit-card"
 
 
@@ -90,17 +92,6 @@ def _short_groups(data: bytes, end: int) -> Iterator[Span]:
         found = pattern.search(data, max(0, end - 20), end + 2)
         if found and found.end() == end:
             yield *found.span(), kind
-
-
-def _in_a_table(data: bytes, start: int, end: int) -> bool:
-    """True when more groups of four stand beside it, or the groups are split in two ways: a row of numbers."""
-    text = data[start:end]
-    if b" " in text and b"-" in text:
-        return True
-    before, after = data[max(0, start - 5) : start], data[end : end + 5]
-    return (before[:-1].isdigit() and before[-1:] in b" -" and len(before) == 5) or (
-        after[1:].isdigit() and after[:1] in b" -" and len(after) == 5
-    )
 
 
 def is_card(text: bytes) -> bool:

@@ -9,10 +9,8 @@ _HONEST_BYTES = bytes(byte for byte in range(256) if byte in b"\t\n\r" or (byte 
 _HARMFUL_C1 = re.compile(rb"\xc2[\x80-\x9f]")
 _HARMFUL_U20 = re.compile(rb"\xe2(?:\x80[\xa8-\xae]|\x81[\xa6-\xa9])")
 
-# A colour sequence is dropped; the branch comes first so that its ESC is not shown. Its length is bounded.
-_HARMFUL = re.compile(
-    "(?P<colour>\x1b\\[[0-9;:]{0,32}m)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_COLOUR = re.compile("\x1b\\[[0-9;:]{0,32}m")
+_HARMFUL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _UNFINISHED_COLOUR = re.compile("\x1b(?:\\[[0-9;:]{0,32})?\\Z")
 
 
@@ -22,7 +20,13 @@ def clean_text(text: str) -> str:
     Harm is: C0 and C1 controls, DEL, NUL, escape sequences with all they carry, Unicode line separators, bidi
     overrides and isolates, lone surrogates. Linear; text without any comes back as the same object.
     """
-    return text if _is_clean(text) else _HARMFUL.sub(_visible, text)
+    if _is_clean(text):
+        return text
+    # Lone surrogates first: the rest is searched as characters.
+    text = _COLOUR.sub("", text.encode("utf-8", "backslashreplace").decode())
+    for char in set(_HARMFUL.findall(text)):
+        text = text.replace(char, f"\\x{ord(char):02x}" if char < "\u0100" else f"\\u{ord(char):04x}")
+    return text
 
 
 def unfinished_colour(text: str) -> int:
@@ -41,10 +45,3 @@ def _is_clean(text: str) -> bool:
     if data.translate(None, _HONEST_BYTES):
         return False
     return text.isascii() or not (_HARMFUL_C1.search(data) or _HARMFUL_U20.search(data))
-
-
-def _visible(match: re.Match[str]) -> str:
-    if match["colour"]:
-        return ""
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

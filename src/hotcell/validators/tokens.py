@@ -96,6 +96,7 @@ _AROUND_FILTER = {
     b":": rb"(?=AA[A-Za-z0-9_-]{33})",
 }
 _LONGEST_HEAD = 10
+_RANDOM = re.compile(rb"(?=[^0-9]*[0-9])[^A-Z]*[A-Z]|(?:[^0-9]*[0-9]){6}")
 
 
 def _heads() -> dict[bytes, list[_Body]]:
@@ -178,5 +179,4 @@ def _around_at(data: bytes, at: int, separator: bytes) -> Span | None:
 
 def looks_random(word: bytes) -> bool:
     """False for a slug such as ``sk-learn-makes-it-easy``: random text has a digit and a capital, or many digits."""
-    digits = sum(word.count(b"%d" % digit) for digit in range(10))
-    return digits >= 6 or (digits >= 1 and word.lower() != word)
+    return _RANDOM.match(word) is not None
