@@ -79,6 +79,7 @@ class Executor:
         """
         self.config = config or SandboxConfig()
         self.policy = policy or Policy.standard()
+        self._namespace = self.policy.namespace_rules()
         self.min_isolation = IsolationLevel(min_isolation)
         self._output_check = OutputCheck(redactor)
         self._admit = admit
@@ -131,7 +132,7 @@ class Executor:
                 request = RunRequest(
                     code=parsed.text,
                     config=config,
-                    namespace=self.policy.namespace_rules(),
+                    namespace=self._namespace,
                     context=variables,
                     files=given,
                     artifacts=globs,
