@@ -169,7 +169,9 @@ class LocalSandbox(Sandbox):
 
     def _conclude(self, pool: Pool, cell: LocalCell, request: RunRequest, heard: Heard, waited: float) -> RunOutcome:
         peak = cell.measure_peak()
-        out_of_memory = cell.group is not None and cell.group.was_out_of_memory()
+        # The kernel kills only at the limit, so below it there is nothing to read.
+        at_limit = peak + (1 << 20) >= request.config.memory_bytes
+        out_of_memory = at_limit and cell.group is not None and cell.group.was_out_of_memory()
         cpu = cell.own_cpu_seconds()
         ending: Ending | None = None
         found: tuple[Artifact, ...] = ()

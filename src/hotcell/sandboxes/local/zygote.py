@@ -240,6 +240,7 @@ class Zygote:
             pages.touch(self._light)
             if touch:
                 pages.touch(self._deep)
+            pages.rehearse()
         except OSError as error:
             serve.fault(str(error))
         serve.serve(work)
