@@ -21,8 +21,8 @@ _REST = re.compile(
     rb"(?:%s{1,8}+(?:%s|[A-Za-z0-9+/=]{16,}+|[A-Za-z0-9+/=]{1,15}+(?=%s{0,4}+\Z)))*+" % (_BREAK, _HEADER, _BREAK)
 )
 _PUTTY_LINE = re.compile(
-    rb"(?:[^\r\n\\]{0,200}(?:%s)+(?=Encryption:|Comment:|Public-Lines:|Private-Lines:|Private-MAC:|Key-Derivation:"
-    rb"|Argon2-|[A-Za-z0-9+/=]{16,}))*+[^\r\n\\]{0,200}" % _BREAK
+    rb"(?:[^\r\n\\]{0,200}+(?:%s){1,8}+(?=Encryption:|Comment:|Public-Lines:|Private-Lines:|Private-MAC:|Key-Derivation:"
+    rb"|Argon2-|[A-Za-z0-9+/=]{16,}))*+[^\r\n\\]{0,200}+" % _BREAK
 )
 
 

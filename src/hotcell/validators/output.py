@@ -68,7 +68,8 @@ class Redactor:
         pieces = []
         position = 0
         for start, end, kind in spans:
-            pieces += [text[position:start], marker(kind)]
+            pieces.append(text[position:start])
+            pieces.append(marker(kind))
             position = end
         pieces.append(text[position:])
         return "".join(pieces), summary(Counter(kind for _, _, kind in spans), where)
@@ -145,7 +146,7 @@ def _merged(spans: list[Span]) -> list[Span]:
 
 
 def _is_glued(text: str, start: int, end: int) -> bool:
-    return text[end : end + 1].isalnum() or text[max(0, start - 1) : start].isalnum()
+    return (end < len(text) and text[end].isalnum()) or (start > 0 and text[start - 1].isalnum())
 
 
 def _masked(text: str, spans: list[Span]) -> str:

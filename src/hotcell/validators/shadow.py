@@ -51,7 +51,7 @@ class Shadow:
 
         One ``,`` more at either end spares the scanners the special case of a number at the edge: offsets are one up.
         """
-        return b"," + self.exact.translate(_SHAPE_TABLE) + b","
+        return b"".join((b",", self.exact.translate(_SHAPE_TABLE), b","))
 
     @cached_property
     def _runs(self) -> bytes:

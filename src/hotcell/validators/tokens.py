@@ -96,7 +96,9 @@ _AROUND_FILTER = {
     b":": rb"(?=AA[A-Za-z0-9_-]{33})",
 }
 _LONGEST_HEAD = 10
-_RANDOM = re.compile(rb"(?=[^0-9]*[0-9])[^A-Z]*[A-Z]|(?:[^0-9]*[0-9]){6}")
+_OVERLAP = 100
+# Not a slug such as sk-learn-makes-it-easy: random text has a digit and a capital, or many digits.
+_RANDOM = re.compile(rb"(?=[^0-9]*+[0-9])[^A-Z]*+[A-Z]|(?:[^0-9]*+[0-9]){6}")
 
 
 def _heads() -> dict[bytes, list[_Body]]:
@@ -148,24 +150,30 @@ def scan(shadow: Shadow) -> Iterator[Span]:
 def _scan_separator(data: bytes, separator: bytes, pattern: re.Pattern[bytes]) -> Iterator[Span]:
     position = 0
     while found := pattern.search(data, position):
-        position = found.end()
-        span = _token_at(data, found.start(), separator) or _around_at(data, found.start(), separator)
+        at = found.start()
+        span, resume = _token_at(data, at, separator)
+        span = span or _around_at(data, at, separator)
         if span:
             yield span
-            position = span[1]
+        position = max(found.end(), span[1] if span else resume)
 
 
-def _token_at(data: bytes, at: int, separator: bytes) -> Span | None:
+def _token_at(data: bytes, at: int, separator: bytes) -> tuple[Span | None, int]:
+    """The token whose head ends here, and from where to go on when there is none."""
     head = tail(data, at, _ALNUM, _LONGEST_HEAD)
     start = at - len(head)
     if head + separator not in _HEADS and data[start - 1 : start] == b"\\":
         start += 1  # The n of a \n that is not part of the head.
         head = head[1:]
+    resume = 0
     for body in _HEADS.get(head + separator, ()):
         match = body.pattern.match(data, start)
-        if match and (not body.word or looks_random(match[0])):
-            return start, match.end(), body.kind
-    return None
+        if match and (not body.word or _RANDOM.match(match[0])):
+            return (start, match.end(), body.kind), resume
+        if match:
+            # A long slug holds no token either, but one may begin near where the pattern stopped.
+            resume = max(resume, match.end() - _OVERLAP)
+    return None, resume
 
 
 def _around_at(data: bytes, at: int, separator: bytes) -> Span | None:
@@ -175,8 +183,3 @@ def _around_at(data: bytes, at: int, separator: bytes) -> Span | None:
         if after and before:
             return at - len(before[1]), after.end(), around.kind
     return None
-
-
-def looks_random(word: bytes) -> bool:
-    """False for a slug such as ``sk-learn-makes-it-easy``: random text has a digit and a capital, or many digits."""
-    return _RANDOM.match(word) is not None
