@@ -12,10 +12,11 @@ from hotcell.report import page
 
 # What hostile.py tries, and which layers are there to answer it.
 ANSWERED_BY = {
-    "passwords, keys": ("root-filesystem", "landlock", "separate-uid"),
-    "environment": ("environment", "private-proc"),
+    "passwords and keys": ("root-filesystem", "landlock", "separate-uid"),
     "other processes": ("pid-namespace", "private-proc", "landlock"),
-    "sending it away": ("seccomp", "network-namespace"),
+    "a file left behind": ("root-filesystem", "landlock"),
+    "a shell": ("root-filesystem", "landlock", "seccomp"),
+    "sending it away": ("seccomp", "network-namespace", "landlock"),
 }
 
 HERE = Path(__file__).parent
@@ -48,7 +49,7 @@ def answers(result: hotcell.ExecutionResult) -> str:
     """The layers that were on, for each thing the attack tried."""
     on = result.sandbox.layers if result.sandbox else ()
     lines = [
-        f"  {tried:<17} {', '.join(layer for layer in layers if layer in on)}" for tried, layers in ANSWERED_BY.items()
+        f"  {tried:<20} {', '.join(layer for layer in layers if layer in on)}" for tried, layers in ANSWERED_BY.items()
     ]
     return "\n".join(["held by", *lines])
 
@@ -69,9 +70,9 @@ def main() -> int:
         print(page(attack(sandbox, hotcell.Policy.standard()), filename="hostile.py"))
 
         title("3. The same attack, let in")
-        explain("""A policy can be fooled, so it is not the wall. With Policy.permissive() the attack runs,
-                and this is all it finds: a stub where the passwords were, an environment built from
-                nothing, and no network to send anything through.""")
+        explain("""A policy can be fooled, so it is not the wall. With Policy.permissive() the attack runs.
+                This is what it finds: none of the host's secrets, no way to send anything, and nothing
+                it can leave behind. The wall does not end the code, it gives it nothing.""")
         contained = attack(sandbox, hotcell.Policy.permissive())
         print(page(contained, filename="hostile.py"), answers(contained), sep="\n\n")
     if not (result.success and saved):
