@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from hotcell.sandboxes.local import mounts, namespaces
 from hotcell.sandboxes.local.zygote import Zygote
+from hotcell.worker import serve
 
 
 def main(control_handle: int, supervisor: int) -> NoReturn:
@@ -29,6 +30,9 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
     end), ``without`` (layers that a test leaves out). The answer is one JSON message: ``{"ready": true, "separate_ids":
     ...}`` or ``{"error": text, "kind": ...}``.
     """
+    while (reserved := os.open("/dev/null", os.O_RDONLY)) <= serve.CHANNEL:
+        pass  # what a library opens must not take a number that a cell's streams have
+    os.close(reserved)
     control = socket.socket(fileno=control_handle)
     config = json.loads(control.recv(1 << 16))
     # Cells need descriptors for only themselves; we hold some for each cell.

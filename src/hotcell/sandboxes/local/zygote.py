@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import gc
 import mmap
 import os
 import select
 import signal
 import socket
+import stat
 import struct
 from typing import Any, NoReturn
 
@@ -67,6 +69,7 @@ class Zygote:
         self._light: pages.Ranges = []
         self._deep: pages.Ranges = []
         self._own_pids = -1
+        self._library_files: dict[int, str] = {}
 
     def prepare(self, preload: list[str]) -> None:
         """Import, warm up and freeze the heap. Raises whatever an import raises."""
@@ -76,9 +79,11 @@ class Zygote:
         kernel.call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)
         if self._namespaced:
             mounts.make_own_place(self._links)
+        before = _descriptors()
         runner.prepare()
         pages.warm_up(preload)
         _check_alone()
+        self._library_files = _readable_files(_descriptors() - before)
         if self._namespaced:
             self._ruleset = jail.landlock_ruleset(namespaced=True, own_directories=[])
             kernel.call("prctl", kernel.PR_SET_SECUREBITS, kernel.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
@@ -223,6 +228,7 @@ class Zygote:
             os.dup2(their_out, 1)
             os.dup2(their_err, 2)
             os.dup2(their_wire, serve.CHANNEL)
+            self._reopen_library_files()
             if self._separate_ids:
                 os.setgroups([])
                 os.setresgid(self._slot_id, self._slot_id, self._slot_id)
@@ -232,7 +238,7 @@ class Zygote:
             if not self._namespaced and "landlock" not in self._without:
                 self._restrict_to(directory)
             if "descriptors" not in self._without:
-                os.closerange(serve.CHANNEL + 1, 1 << 16)
+                self._close_descriptors()
             if "reseed" not in self._without:
                 pages.reseed()
             if "seccomp" not in self._without:
@@ -244,6 +250,23 @@ class Zygote:
         except OSError as error:
             serve.fault(str(error))
         serve.serve(work)
+
+    def _close_descriptors(self) -> None:
+        """All but the streams, the wire, and files that libraries hold open: those each cell has opened anew."""
+        low = serve.CHANNEL + 1
+        for handle in sorted(self._library_files):
+            os.closerange(low, handle)
+            low = handle + 1
+        os.closerange(low, 1 << 20)
+
+    def _reopen_library_files(self) -> None:
+        """Matplotlib, say, keeps its fonts open. A description shared with siblings would share its offset too."""
+        for handle, path in self._library_files.items():
+            offset = os.lseek(handle, 0, os.SEEK_CUR)
+            own = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            os.dup2(own, handle, inheritable=False)
+            os.close(own)
+            os.lseek(handle, offset, os.SEEK_SET)
 
     def _own_place(self, directory: str | None) -> str:
         if directory is None:
@@ -284,6 +307,21 @@ class Zygote:
         except BrokenPipeError:
             pass  # the application has stopped caring
         os.close(cell.end)
+
+
+def _descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}
+
+
+def _readable_files(handles: set[int]) -> dict[int, str]:
+    """Those of the descriptors that are regular files open for reading, with their paths."""
+    found = {}
+    for handle in handles:
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
+            reading = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+            if reading and stat.S_ISREG(os.fstat(handle).st_mode):
+                found[handle] = os.readlink(f"/proc/self/fd/{handle}")
+    return found
 
 
 def _check_alone() -> None:
