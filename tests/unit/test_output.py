@@ -51,8 +51,9 @@ max    9.999999e+01    99.000000
     "integers": "\n".join(",".join(str(RNG.randrange(10**9)) for _ in range(8)) for _ in range(300)),
     "png in html": f'<img src="data:image/png;base64,{base64.b64encode(RNG.randbytes(60_000)).decode()}">',
     "code": "def token(self, key: str) -> None:\n    password = getpass()\n    api_key = os.environ['API_KEY']\n"
-    "    self.secret_key = settings.SECRET_KEY\n    tokens = tokenizer(text1, max_length=128)\n@decorator\ndef f(): ...\n",
-    "prose": "The key: accuracy. Token: a word. Password: required. The secret: practice. Basic authentication is used.",
+    "    self.secret_key = settings.SECRET_KEY\n    tokens = tokenizer(text1, max_length=128)\n"
+    "@decorator\ndef f(): ...\n",
+    "prose": "The key: accuracy. Token: a word. Password: required. The secret: practice. Basic authentication.",
     "json": json.dumps([{"key": f"row {n}", "token_count": n, "password_required": True} for n in range(50)]),
     "traceback": "Traceback (most recent call last):\n  File \"<cell>\", line 1, in <module>\nKeyError: 'price_2024'\n",
     "matrix product": "y = X@W + b\nz = (A @ B).T",

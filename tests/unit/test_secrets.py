@@ -13,10 +13,10 @@ REDACTOR = Redactor()
 ALNUM36 = "a1B2c3D4e5F6g7H8i9J0" + "k1L2m3N4o5P6q7R8"
 HEX32 = "0123456789abcdef" * 2
 
-# In pieces, so that no scanner of repositories takes them for real. A near miss must stay as it is.
+# Each near miss in two pieces, so that no scanner of repositories takes it for real. It must stay as it is.
 NEAR_MISSES = {
     "github-token": ("ghp", "_too_short", "xghp", "_" + ALNUM36),
-    "github-fine-grained-token": ("github", "_pat_abc", "my_github_pattern_of_some_length_here"),
+    "github-fine-grained-token": ("github", "_pat_abc", "my_github", "_pattern_of_some_length_here"),
     "gitlab-token": ("glpat", "-short", "mglpat", "-" + ALNUM36[:20]),
     "slack-token": ("xoxb", "-no-digits-first-here", "boxb", "-1234567890-" + ALNUM36),
     "stripe-key": ("sk", "_live_short", "task", "_live_" + ALNUM36, "sk", "_dead_" + ALNUM36),
@@ -57,19 +57,25 @@ NEAR_MISSES = {
     "discord-token": ("Q" + ALNUM36[:23], ".Xa1b2c." + ALNUM36[:27], "M" + ALNUM36[:23], ".Xa1b2." + ALNUM36[:27]),
     "slack-webhook": ("https://slack", ".com/services/", "https://hooks.slack", ".com/services/T1"),
     "discord-webhook": ("https://discord", ".com/api/webhooks/123", "https://discord", ".com/channels/" + "1" * 18),
-    "private-key": ("-----BEGIN PUB", "LIC KEY-----\nMIIB\n-----END PUBLIC KEY-----", "-----BEGIN CERT", "IFICATE-----\nMII"),
+    "private-key": ("-----BEGIN PUB", "LIC KEY-----\nMIIB\n-----END PUBLIC KEY-----", "-----BEGIN CERT",
+                    "IFICATE-----\nMII"),
     "aws-secret-key": ("aws_secret_access", "_key = None", "aws_region", " = " + "ab/c" * 10),
     "gcp-service-account": ('"private_key', '_id": "12345678"', '"public_key', '_id": "' + HEX32 + '01234567"'),
     "azure-storage-key": ("Account", "Key=abc", "Account", "Name=" + (ALNUM36 * 3)[:86] + "=="),
     "azure-sas": ("des", "ign=" + ALNUM36, "?s", "ig=short"),
     "authorization-header": ("Authorization", ": none", "the bear", "er of this letter is welcome"),
-    "password": ("pass", "word: required", "pass", "word=None", "by", "pass=enabled", "pass", "ed: 1234567", "pass", "word=$PW_VAR"),
-    "api-key": ("api", "_key = os.environ", "tok", "en = get_token(1234)", "tok", "ens: 12345678", "api", "_key: Optional[str]"),
-    "high-entropy": ("sort_", "key=aaaaaaaaaaaaaaaaaaaaaaaaaa1B", "cache_", "key=" + HEX32, "key: a sentence of many words"),
-    "url-password": ("postgres://", "db.internal:5432/app", "https://example.org", "/a:b@c", "https://user", "@host/path"),
-    "email": ("@", "property", "user@", "localhost", "icon@", "2x.png", "git@", "github.com:a/b", "a @ b.T"),
-    "phone": ("2024-", "01-15", "+1234", "567", "1e+", "10", "+0.", "123456789", "155-", "023-4567", "x+", "12345678901"),
-    "ssn": ("000-", "12-3456", "666-", "12-3456", "900-", "12-3456", "123-", "00-4567", "123-45-", "0000", "2123-", "45-6789"),
+    "password": ("pass", "word: required", "pass", "word=None", "by", "pass=enabled",
+                 "pass", "ed: 1234567", "pass", "word=$PW_VAR"),
+    "api-key": ("api", "_key = os.environ", "tok", "en = get_token(1234)", "tok", "ens: 12345678",
+                "api", "_key: Optional[str]"),
+    "high-entropy": ("sort_", "key=aaaaaaaaaaaaaaaaaaaaaaaaaa1B", "cache_", "key=" + HEX32),
+    "url-password": ("postgres://", "db.internal:5432/app", "https://example.org", "/a:b@c",
+                     "https://user", "@host/path"),
+    "email": ("@", "property", "user@", "localhost", "icon@", "2x.png", "git@", "github.com:a/b", "a @ ", "b.T"),
+    "phone": ("2024-", "01-15", "+1234", "567", "1e+", "10", "+0.", "123456789", "155-", "023-4567",
+              "x+", "12345678901"),
+    "ssn": ("000-", "12-3456", "666-", "12-3456", "900-", "12-3456", "123-", "00-4567", "123-45-", "0000",
+            "2123-", "45-6789"),
     "credit-card": ("4111 1111 ", "1111 1112", "1234 5678 9012 3452", "0.", "4111111111111111", "41111111111111110"),
     "iban": ("DE89 3704 ", "0044 0532 0130 01", "XX89", "370400440532013000", "DE8937", "04"),
 }  # fmt: skip
@@ -87,16 +93,12 @@ def test_a_true_secret_of_each_kind_is_taken_out_wherever_it_stands(kind: str, f
     assert f"[redacted:{kind}]" in text
 
 
-def pairs(kind: str) -> list[str]:
-    """The near misses, the pieces that belong together joined: a piece starts anew after one that is complete."""
-    pieces = NEAR_MISSES[kind]
-    return [" ".join(pieces), *("".join(pieces[index : index + 2]) for index in range(0, len(pieces) - 1, 2))]
-
-
 @pytest.mark.parametrize("kind", sorted(ALL_KINDS))
 def test_a_near_miss_of_each_kind_stays(kind: str) -> None:
-    for text in pairs(kind)[1:]:
-        assert Redactor(kinds=frozenset({kind})).redact(text, "stdout") == (text, ())
+    pieces = NEAR_MISSES[kind]
+    for text in ("".join(pair) for pair in zip(pieces[::2], pieces[1::2], strict=True)):
+        for framed in (text, f"x {text} y", f"('{text}')"):
+            assert Redactor(kinds=frozenset({kind})).redact(framed, "stdout") == (framed, ())
 
 
 @pytest.mark.parametrize("kind", sorted(ALL_KINDS))

@@ -18,8 +18,7 @@ _ASSIGNED = (
     rb"(?:[bru]?\\{0,2}(?P<quote>[\"'`])(?P<quoted>[^\"'`\r\n\\]{6,512})|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\]{6,512}))"
 )
 _KEYWORDS = tuple(
-    (keyword, re.compile(keyword + _ASSIGNED))
-    for keyword in (b"pass", b"pwd", b"secret", b"token", b"key", b"credential")
+    (keyword, re.compile(keyword + _ASSIGNED)) for keyword in (b"pass", b"pwd", b"secret", b"token", b"key")
 )
 _AUTHORIZATION = re.compile(
     rb"authorization\\{0,2}[\"']?[ \t]{0,4}[:=][ \t]{0,4}\\{0,2}[\"']?(?:bearer|basic|token|digest|apikey)[ \t]{1,4}"
@@ -36,7 +35,7 @@ _API_NAME = re.compile(
     rb"(?:.*(?:api|access|auth|secret|client|private|refresh|bearer|webhook|bot|app|service|account)"
     rb"[_.-]?)?(?:secret|token|key)(?:[_.-]?(?:key|id|value|secret|token|access[_.-]?key))?|.*[_.-](?:secret|token)"
 )
-_WEAK_NAME = re.compile(rb".*(?:key|token|secret|credentials?)")
+_WEAK_NAME = re.compile(rb".*(?:key|token|secret)")
 _HEX_OR_UUID = re.compile(rb"(?:0x)?[0-9a-fA-F-]{8,}|[0-9_.,+:T-]+Z?")
 _NOT_A_VALUE = re.compile(
     rb"\[redacted:|[$<{%]|(?:os|self|cls|settings|config|getenv|env|process|none|null|true|false|str|optional|undefined)\b",

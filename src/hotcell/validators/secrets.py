@@ -137,7 +137,7 @@ OTHER_KINDS: tuple[Kind, ...] = (
            "Authorization: ", "Bearer ", _R, _R),
     _other("password", "named", "A value given to a name such as password or pwd.", "pass", "word=", "hunter2!x"),
     _other("api-key", "named", "A value given to a name such as api_key, secret or token.", "api", "_key: ", _R),
-    _other("high-entropy", "named", "A long random value given to a name such as key or credential.",
+    _other("high-entropy", "named", "A long random value given to a name such as signing_key.",
            "signing", "_key=", _R, "qWzXvB"),
     _other("url-password", "addresses", "The password in a URL.", "postgres://app:", "s3cr3tpw", "@db.internal/x"),
     _other("email", "addresses", "An e-mail address.", "ada", "@", "example.org", group=PERSONAL_GROUP),
