@@ -136,14 +136,20 @@ def _plural(noun: str, count: int) -> str:
 def doctor_page(report: Report, *, style: Style = _PLAIN) -> str:
     """Every layer: on or off here, what it stops, and how to get it."""
     on = sum(layer.on for layer in report.layers)
-    host = f"{on} of {len(report.layers)} layers on   kernel {clean_line(report.kernel)}   Python {report.python}"
-    parts = [f"isolation level here: {style.strong(report.level.value)}\n{host}"]
+    lines = [
+        f"isolation level here: {style.strong(report.level.value)}",
+        f"{on} of {len(report.layers)} layers on   kernel {clean_line(report.kernel)}   Python {clean_line(report.python)}",
+        "",
+    ]
+    if report.problem:
+        lines[1:1] = _wrapped("", report.problem)
     for layer in report.layers:
-        lines = [f"{style.good(' on') if layer.on else style.bad('off')}  {style.strong(layer.title)}  ({layer.id})"]
-        lines += _wrapped("stops    ", layer.stops)
+        lines.append(
+            f"{style.good(' on') if layer.on else style.bad('off')}  {style.strong(layer.title)}  ({layer.id})"
+        )
+        lines += _wrapped("  stops   ", layer.stops)
         if layer.detail:
-            lines += _wrapped("here     ", layer.detail)
-        if not layer.on and layer.remedy:
-            lines += _wrapped("get it   ", layer.remedy)
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+            lines += _wrapped("  here    ", layer.detail)
+        if layer.remedy:
+            lines += _wrapped("  get it  ", layer.remedy)
+    return "\n".join(lines)

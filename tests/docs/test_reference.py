@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hotcell import cli, config, errors, results
-from hotcell.sandboxes.local import layers
+from hotcell.sandboxes.local import doctor, layers
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -33,6 +33,8 @@ RESULT_TYPES = [
     results.Timings,
     results.SandboxInfo,
     results.CheckReport,
+    doctor.Report,
+    doctor.LayerReport,
 ]
 RESULT_FIELDS = [(kind.__name__, field.name) for kind in RESULT_TYPES for field in dataclasses.fields(kind)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hotcell.report import check_page, page, verdict, violations
+from hotcell.report import check_page, doctor_page, page, verdict, violations
 from hotcell.results import (
     Artifact,
     CheckReport,
@@ -20,6 +20,7 @@ from hotcell.results import (
     Usage,
     Violation,
 )
+from hotcell.sandboxes.local.doctor import LayerReport, Report
 from hotcell.terminal import Style
 
 SANDBOX = SandboxInfo(name="local", isolation=IsolationLevel.NAMESPACE, layers=("namespace.user", "seccomp"))
@@ -163,3 +164,30 @@ def test_the_check_page_ends_with_the_answer() -> None:
     assert check_page(report).endswith("rejected by policy standard: 1 error, 0 warnings (1.0 ms)")
     clean = CheckReport(violations=(), code_sha256="", policy="standard")
     assert check_page(clean) == "accepted by policy standard: 0 errors, 0 warnings (0.0 ms)"
+
+
+def test_the_doctor_page_says_of_a_missing_layer_how_to_get_it() -> None:
+    layers = (
+        LayerReport(id="seccomp", title="Seccomp", stops="System calls.", on=True, detail="x86-64", remedy=""),
+        LayerReport(id="landlock", title="Landlock", stops="Files.", on=False, detail="", remedy="Linux 5.13."),
+    )
+    report = Report(
+        level=IsolationLevel.PROCESS,
+        problem="No \x1b namespaces.",
+        layers=layers,
+        kernel="6.1",
+        python="3.13.0",
+        user=0,
+    )
+    assert doctor_page(report).split("\n") == [
+        "isolation level here: process",
+        "   No \\x1b namespaces.",
+        "1 of 2 layers on   kernel 6.1   Python 3.13.0",
+        "",
+        " on  Seccomp  (seccomp)",
+        "     stops   System calls.",
+        "     here    x86-64",
+        "off  Landlock  (landlock)",
+        "     stops   Files.",
+        "     get it  Linux 5.13.",
+    ]
