@@ -136,9 +136,10 @@ def _plural(noun: str, count: int) -> str:
 def doctor_page(report: Report, *, style: Style = _PLAIN) -> str:
     """Every layer: on or off here, what it stops, and how to get it."""
     on = sum(layer.on for layer in report.layers)
+    kernel, python = clean_line(report.kernel), clean_line(report.python)
     lines = [
         f"isolation level here: {style.strong(report.level.value)}",
-        f"{on} of {len(report.layers)} layers on   kernel {clean_line(report.kernel)}   Python {clean_line(report.python)}",
+        f"{on} of {len(report.layers)} layers on   kernel {kernel}   Python {python}",
         "",
     ]
     if report.problem:
