@@ -110,7 +110,7 @@ def milliseconds_per_mb(text: str, rounds: int) -> float:
 
 def table(group: str, texts: Iterable[tuple[str, Text]], size: int, rounds: int) -> list[dict[str, Any]]:
     """Measure, print the slowest first, and return the rows."""
-    found = []
+    found: list[dict[str, Any]] = []
     for name, make in texts:
         part, whole = (milliseconds_per_mb(make(length), rounds) for length in (size // 4, size))
         found.append({"group": group, "text": name, "ms_per_mb": round(whole, 2), "growth": round(whole / part, 2)})

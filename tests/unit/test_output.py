@@ -55,6 +55,8 @@ max    9.999999e+01    99.000000
     "@decorator\ndef f(): ...\n",
     "prose": "The key: accuracy. Token: a word. Password: required. The secret: practice. Basic authentication.",
     "json": json.dumps([{"key": f"row {n}", "token_count": n, "password_required": True} for n in range(50)]),
+    "more code": "last_pass = DEFAULT_LAST_PASS\nself.password = password\nlogin(password=password, user=user)\n"
+    "getpass(prompt='Password: ', stream=None)\nprint('done')\n",
     "traceback": "Traceback (most recent call last):\n  File \"<cell>\", line 1, in <module>\nKeyError: 'price_2024'\n",
     "matrix product": "y = X@W + b\nz = (A @ B).T",
     "numpy": "[1234 5678 9012 3456 7890]\n[0.12345678 0.23456789]\n[-1.5e+10  2.5e+00]",

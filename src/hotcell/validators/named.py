@@ -15,7 +15,7 @@ _VARIETY = 12
 # The rest of a name, its closing quote or bracket, an assignment sign, and a value: quoted, or up to a delimiter.
 _ASSIGNED = (
     rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}"
-    rb"(?:[bru]?\\{0,2}(?P<quote>[\"'`])(?P<quoted>[^\"'`\r\n\\]{6,512})|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\]{6,512}))"
+    rb"(?:[bru]?\\{0,2}(?P<quote>[\"'`])(?P<quoted>(?![,)\]}])[^\"'`\r\n\\]{6,512})|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\]{6,512}))"
 )
 _KEYWORDS = tuple(
     (keyword, re.compile(keyword + _ASSIGNED)) for keyword in (b"pass", b"pwd", b"secret", b"token", b"key")
@@ -41,6 +41,7 @@ _NOT_A_VALUE = re.compile(
     rb"\[redacted:|[$<{%]|(?:os|self|cls|settings|config|getenv|env|process|none|null|true|false|str|optional|undefined)\b",
     re.I,
 )
+_IDENTIFIER = re.compile(rb"[A-Za-z_]+(?:\.[A-Za-z_]+)*")
 _BASE64_40 = re.compile(rb"[A-Za-z0-9/+]{40}")
 _BASE64_88 = re.compile(rb"[A-Za-z0-9/+]{86}==")
 
@@ -73,14 +74,16 @@ def _judge(exact: bytes, lower: bytes, keyword: bytes, match: re.Match[bytes]) -
         if exact[end : end + 1] in (b"(", b"["):
             return  # A call or a subscript: code, not a value.
     name = tail(lower, match.start(), _NAME, _LONGEST_NAME) + keyword + match["rest"]
-    kind = classify(name, value, loose=group == "bare" and b":" in lower[match.end("rest") : start])
+    # Unquoted after a colon is mostly prose, and between blanks mostly code.
+    sign = lower[match.end("rest") : start]
+    kind = classify(name, value, loose=group == "bare" and (b":" in sign or sign.startswith(b" ")))
     if kind:
         yield start, end, kind
 
 
 def classify(name: bytes, value: bytes, *, loose: bool = False) -> str | None:
-    """The kind of a value beside a name (in lower case), or None. ``loose``: unquoted after a colon, as in prose."""
-    if _NOT_A_VALUE.match(value) or len(set(value)) < 3:
+    """The kind of a value beside a name (in lower case), or None. ``loose``: as in prose or code, where a word is no password."""
+    if _NOT_A_VALUE.match(value) or len(set(value)) < 3 or value.lower() in name:
         return None
     compact = name.replace(b"_", b"").replace(b"-", b"").replace(b".", b"")
     if compact.endswith(b"privatekeyid") and re.fullmatch(rb"[0-9a-f]{40}", value):
@@ -91,7 +94,7 @@ def classify(name: bytes, value: bytes, *, loose: bool = False) -> str | None:
     if (b"aws" in compact or b"secretaccesskey" in compact) and _BASE64_40.fullmatch(value) and digits:
         return "aws-secret-key"
     if _PASSWORD_NAME.fullmatch(name):
-        return None if loose and value.isalpha() else "password"
+        return None if loose and _IDENTIFIER.fullmatch(value) else "password"
     if _HEX_OR_UUID.fullmatch(value) and b"secret" not in compact and b"apikey" not in compact:
         return None
     if not digits or value.isdigit() or len(value) < 8 or b"://" in value or value.startswith((b"/", b"./")):
