@@ -232,7 +232,7 @@ class _Cell:
         request = self._request
         # A copy, as the cell may change what it is given.
         variables = json.loads(json.dumps(dict(request.context)))
-        module = namespace.make_module(request.namespace, variables, request.filename)
+        module = namespace.make_module(request.namespace, variables, request.filename, own_builtins=True)
         data = {"code": request.code, "context": variables, "value_bytes": request.config.value_bytes}
         report = None
         try:

@@ -7,6 +7,7 @@ frames see these builtins; the libraries it imports keep the real ones and impor
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,28 +19,26 @@ _REAL_INPUT = builtins.input
 _NAMES_SHOWN = 40
 
 
-def make_module(rules: Mapping[str, Any], context: Mapping[str, Any], filename: str) -> ModuleType:
-    """A fresh ``__main__`` with the builtins that ``rules`` (see ``Policy.namespace_rules``) leave."""
+def make_module(
+    rules: Mapping[str, Any], context: Mapping[str, Any], filename: str, *, own_builtins: bool = False
+) -> ModuleType:
+    """A fresh ``__main__`` with the builtins that ``rules`` (see ``Policy.namespace_rules``) leave.
+
+    They are the one dict of this process, changed in place: copying it would touch every builtin, and in a fresh fork
+    each page touched is a page fault. A process that runs more than one cell asks for ``own_builtins``.
+    """
     module = ModuleType("__main__")
     namespace = module.__dict__
     # Scripts use __file__ to find the folder they are in, and inspect needs it to find the source of a class.
     namespace["__file__"] = filename
-    namespace["__builtins__"] = make_builtins(rules)
-    namespace.update(context)
-    return module
-
-
-def make_builtins(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the builtins, with the denied names replaced by functions that say so."""
-    names = dict(builtins.__dict__)
-    names["exit"] = names["quit"] = leave
-    names["input"] = read_line
+    namespace["__builtins__"] = names = dict(_CURATED) if own_builtins else _CURATED
     policy = rules.get("policy", "current")
     for name in rules.get("builtins_denied") or ():
         names[name] = _refusal(name, policy)
     # The import statement looks this name up, so it is guarded, never refused.
     names["__import__"] = make_import(rules)
-    return names
+    namespace.update(context)
+    return module
 
 
 def leave(code: object = None) -> NoReturn:
@@ -56,6 +55,9 @@ def read_line(prompt: object = "") -> str:
         raise EOFError(message) from None
 
 
+_CURATED: dict[str, Any] = {**builtins.__dict__, "exit": leave, "quit": leave, "input": read_line}
+
+
 def _refusal(name: str, policy: str) -> Callable[..., NoReturn]:
     def refused(*_args: object, **_kwargs: object) -> NoReturn:
         raise PermissionError(f"{name}() is not available here: the {policy} policy denies it.")
@@ -69,21 +71,26 @@ def make_import(rules: Mapping[str, Any]) -> Callable[..., Any]:
     allowed = rules.get("imports_allowed")
     if allowed is None and not rules.get("imports_denied"):
         return _REAL_IMPORT
-    return _ImportGuard(
-        None if allowed is None else frozenset(allowed),
-        frozenset(rules.get("imports_denied") or ()),
-        rules.get("policy", "current"),
-    ).import_module
+    return _ImportGuard(rules).import_module
 
 
 class _ImportGuard:
     """Allows or denies a module with all its submodules; what is denied wins."""
 
-    def __init__(self, allowed: frozenset[str] | None, denied: frozenset[str], policy: str) -> None:
-        self._allowed = allowed
-        self._denied = denied
-        self._policy = policy
+    def __init__(self, rules: Mapping[str, Any]) -> None:
+        self._rules = rules
+        self._policy = rules.get("policy", "current")
         self._facades: dict[str, ModuleType] = {}
+
+    # Made when the first import comes; many cells have none.
+    @functools.cached_property
+    def _allowed(self) -> frozenset[str] | None:
+        allowed = self._rules.get("imports_allowed")
+        return None if allowed is None else frozenset(allowed)
+
+    @functools.cached_property
+    def _denied(self) -> frozenset[str]:
+        return frozenset(self._rules.get("imports_denied") or ())
 
     def import_module(
         self,
