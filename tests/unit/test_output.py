@@ -225,6 +225,18 @@ def test_a_name_in_a_value_tells_that_what_it_holds_is_secret() -> None:
     assert REDACTOR.redact_value(value)[0] == {"user": "ada", "password": "[redacted:password]"}
 
 
+def test_quotes_in_a_password_do_not_save_its_end() -> None:
+    secret = """it's "so" \\ secret, 99 times"""
+    assert REDACTOR.redact_value({"pass" + "word": secret})[0] == {"password": "[redacted:password]"}
+    for text in (
+        json.dumps({"password": secret}),
+        repr({"password": secret}),
+        json.dumps(json.dumps({"password": "a b c, 99"})),
+    ):
+        redacted, _ = REDACTOR.redact(text, "stdout")
+        assert "[redacted:password]" in redacted and "99" not in redacted
+
+
 def test_an_honest_value_is_the_same_object() -> None:
     value = {"a": [1, 2.5, "three"], "b": {"c": None}}
     assert REDACTOR.redact_value(value)[0] is value

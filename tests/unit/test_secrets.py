@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -170,3 +171,10 @@ def test_a_quoted_password_goes_with_its_blanks(text: str) -> None:
 def test_only_the_password_of_a_url_goes() -> None:
     text, _ = REDACTOR.redact("postgres://app:" + "s3cr3tpw@db.example.org/x", "x")
     assert text == "postgres://app:[redacted:url-password]@db.example.org/x"
+
+
+def test_every_kind_stands_in_the_reference() -> None:
+    reference = (Path(__file__).parents[2] / "docs" / "reference" / "redaction.md").read_text()
+    rows = [f"| `{kind.id}` | {kind.sentence} |" for kind in KINDS.values()]
+    assert [row for row in rows if row not in reference] == []
+    assert len(re.findall(r"^\| `[a-z]", reference, re.M)) == len(rows), "a row stands for a kind that does not exist"

@@ -9,13 +9,19 @@ from hotcell.validators.shadow import Shadow, Span, matches, tail
 
 _NAME = b"abcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 40
+_SHORTEST_VALUE = 6
 _VARIETY = 12
 """Different characters in a value of twenty or more that make it look random: cheaper than its entropy, as telling."""
 
-# The rest of a name, its closing quote or bracket, an assignment sign, and a value: quoted, or up to a delimiter.
+# The rest of a name, its closing quote or bracket, an assignment sign, and a value: in quotes (also those of a string
+# within a string, and the \x1f that stands around the strings of a JSON value), or bare up to a delimiter.
 _ASSIGNED = (
-    rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}"
-    rb"(?:[bru]?\\{0,2}(?P<quote>[\"'`])(?P<quoted>(?![,)\]}])[^\"'`\r\n\\]{6,512})|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\]{6,512}))"
+    rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}(?:"
+    rb"[bru]?\"(?![,)\]}])(?P<double>(?:[^\"\\\r\n]{1,256}+|\\.){1,64}+)"
+    rb"|[bru]?'(?![,)\]}])(?P<single>(?:[^'\\\r\n]{1,256}+|\\.){1,64}+)"
+    rb"|\\{1,2}[\"'](?P<escaped>[^\"'\\\r\n]{6,2048})"
+    rb"|\x1f(?P<unit>[^\x1f]{6,4096})"
+    rb"|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\]{6,512}))"
 )
 _KEYWORDS = tuple(
     (keyword, re.compile(keyword + _ASSIGNED)) for keyword in (b"pass", b"pwd", b"secret", b"token", b"key")
@@ -65,7 +71,7 @@ def scan(shadow: Shadow) -> Iterator[Span]:
 
 
 def _judge(exact: bytes, lower: bytes, keyword: bytes, match: re.Match[bytes]) -> Iterator[Span]:
-    group = "quoted" if match["quote"] else "bare"
+    group = match.lastgroup or "bare"
     start, end = match.span(group)
     value = exact[start:end]
     if group == "bare":
@@ -73,6 +79,8 @@ def _judge(exact: bytes, lower: bytes, keyword: bytes, match: re.Match[bytes]) -
         end = start + len(value)
         if exact[end : end + 1] in (b"(", b"["):
             return  # A call or a subscript: code, not a value.
+    if len(value) < _SHORTEST_VALUE:
+        return
     name = tail(lower, match.start(), _NAME, _LONGEST_NAME) + keyword + match["rest"]
     # Unquoted after a colon is mostly prose, and between blanks mostly code.
     sign = lower[match.end("rest") : start]
@@ -82,7 +90,10 @@ def _judge(exact: bytes, lower: bytes, keyword: bytes, match: re.Match[bytes]) -
 
 
 def classify(name: bytes, value: bytes, *, loose: bool = False) -> str | None:
-    """The kind of a value beside a name (in lower case), or None. ``loose``: as in prose or code, where a word is no password."""
+    """The kind of a value beside a name (in lower case), or None.
+
+    ``loose``: as in prose or code, where a mere word is no password.
+    """
     if _NOT_A_VALUE.match(value) or len(set(value)) < 3 or value.lower() in name:
         return None
     compact = name.replace(b"_", b"").replace(b"-", b"").replace(b".", b"")

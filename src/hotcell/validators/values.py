@@ -1,7 +1,8 @@
 """The strings of a JSON value laid end to end as one text, and put back after some of it was replaced.
 
 One text, as a thousand small searches cost far more than one large one; and a name then stands beside its value, so
-that ``{"password": "hunter2"}`` reads ``password="hunter2"``. Without recursion: depth is the sender's choice.
+that ``{"password": "hunter2"}`` reads ``password=hunter2``, with control characters around the value that no text has
+after ``clean_text``. Without recursion: depth is the sender's choice.
 """
 
 from __future__ import annotations
@@ -91,9 +92,9 @@ class Leaves:
                 nested.append((copy, key, item))
                 continue
             self._add(key, copy, key, is_key=True)
-            self._separate('="')
+            self._separate("=\x1f")
             self._add(item, copy, key)
-            self._separate('"\n')
+            self._separate("\x1f\n")
         waiting += reversed(nested)
 
     def _add(self, item: Any, container: Any, key: Any, *, is_key: bool = False) -> None:
