@@ -19,7 +19,9 @@ _MAX_ENTRIES = 20_000
 _MAX_NOTES = 20
 
 
-def collect(directory: int, globs: tuple[str, ...], config: SandboxConfig) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
+def collect(
+    directory: int, globs: tuple[str, ...], config: SandboxConfig
+) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
     """The files whose relative name, or whose last part, matches a glob; and a note for each that was passed over."""
     collector = _Collector(globs, config)
     collector.walk(directory)
@@ -60,7 +62,7 @@ class _Collector:
     def _visit(self, parent: int, prefix: str, part: str, waiting: list[tuple[int, str]]) -> None:
         name = prefix + part
         if not _is_safe(part):
-            self.notes.append(f"{ascii(name)} was not collected: its name is not plain text.")
+            self.notes.append(f"{name!a} was not collected: its name is not plain text.")
             return
         try:
             status = os.stat(part, dir_fd=parent, follow_symlinks=False)

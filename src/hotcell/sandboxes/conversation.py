@@ -109,7 +109,7 @@ class _Talk:
 
     def send(self) -> None:
         request, channel = self.request, self.cell.channel
-        sizes = [[name, _size(name, content)] for name, content in request.files.items()]
+        sizes = [(name, _size(name, content)) for name, content in request.files.items()]
         body = {
             "code": request.code,
             "filename": request.filename,
@@ -261,7 +261,7 @@ def _send_file(channel: socket.socket, name: str, content: bytes | os.PathLike[s
 def _receive_directory(channel: socket.socket) -> int:
     """The descriptor that comes before the code runs; -1 when it does not come."""
     try:
-        _, handles, _, _ = socket.recv_fds(channel, wire.HEADER.size, 1)
+        _, handles, _, _ = socket.recv_fds(channel, wire.HEADER.size, 1, socket.MSG_CMSG_CLOEXEC)
     except (TimeoutError, OSError):
         return -1
     return handles[0] if handles else -1

@@ -131,9 +131,7 @@ class LocalCell:
         status, user, system = END.unpack(data)
         cpu = max(0.0, (user + system) / 1e6 - self._cpu_before)
         code = os.waitstatus_to_exitcode(status)
-        return Ending(
-            exit_code=code if code >= 0 else None, signal=-code if code < 0 else None, cpu_seconds=cpu
-        )
+        return Ending(exit_code=code if code >= 0 else None, signal=-code if code < 0 else None, cpu_seconds=cpu)
 
     def close(self) -> None:
         """Let go of every descriptor; it must have been killed before."""

@@ -124,6 +124,10 @@ class Groups:
         with self._lock:
             self._free.append(group)
 
+    def discard(self, group: Group) -> None:
+        """Let go of a group whose process may still be there; the launcher removes it at its end."""
+        group.close()
+
     def close(self) -> None:
         """Remove everything. Groups still in use stay and are removed by the launcher at its end."""
         with self._lock:

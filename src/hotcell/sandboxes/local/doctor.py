@@ -90,7 +90,12 @@ def _detail(layer: str, on: bool) -> str:
 
 def _prove(level: IsolationLevel) -> frozenset[str]:
     """The layers of a cell that was closed and ran. Raises HotcellError with what is missing."""
-    rules = {"policy": "permissive", "imports_allowed": None, "imports_denied": [], "builtins_denied": []}
+    rules: dict[str, Any] = {
+        "policy": "permissive",
+        "imports_allowed": None,
+        "imports_denied": [],
+        "builtins_denied": [],
+    }
     with LocalSandbox(isolation=level, pool_size=0) as sandbox:
         outcome = sandbox.run(RunRequest(code="1 + 1", config=SandboxConfig(), namespace=rules))
         if outcome.status is not Status.OK:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -26,7 +26,9 @@ from hotcell.sandboxes.local.zygote import MADE, PREPARE
 
 _START_TIMEOUT_SECONDS = 120.0
 _ANSWER_TIMEOUT_SECONDS = 30.0
-_MAX_HANDLES = 8
+_LEAST_HANDLES, _MAX_HANDLES = 5, 8
+GROUP_SLACK_BYTES = 64 << 20
+"""For copies of the preloaded heap's pages, which the kernel charges to the cell and RLIMIT_DATA does not."""
 
 # Built from nothing. What the hardware needs to be told is let through; it is no secret.
 _ENVIRONMENT = {
@@ -79,7 +81,7 @@ class ForkServer:
             f"main({control.fileno()}, {supervisor})"
         )
         try:
-            return subprocess.Popen(  # noqa: S603
+            return subprocess.Popen(
                 [sys.executable, "-I", "-B", "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -125,20 +127,26 @@ class ForkServer:
         try:
             with self._lock:
                 self._control.send(PREPARE.pack(touch, *limits))
-                answer, handles, _, _ = socket.recv_fds(self._control, 1024, _MAX_HANDLES)
-            if answer[:1] != MADE or len(handles) < 5:
+                answer, handles, _, _ = socket.recv_fds(self._control, 1024, _MAX_HANDLES, socket.MSG_CMSG_CLOEXEC)
+            if answer[:1] != MADE:
                 raise _refusal(answer)
-            directory = answer[1:].decode() or None
-            cell = LocalCell(handles, directory, group)
-            handles = []
+            if len(handles) < _LEAST_HANDLES:
+                raise PoolExhausted(
+                    "The application has no descriptors left for a cell (it needs about eight): raise its "
+                    "RLIMIT_NOFILE (ulimit -n), or run fewer executions at once."
+                )
+            cell = LocalCell(handles, answer[1:].decode() or None, group)
             if group:
-                group.admit(cell.pid, limits.memory_bytes)
-        except (OSError, struct.error) as error:
+                group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES)
+        except BaseException as error:
             for handle in handles:
-                os.close(handle)
+                with contextlib.suppress(OSError):
+                    os.close(handle)
             if group and self.groups:
-                self.groups.give_back(group)
-            raise SandboxCrashed(f"The fork server is gone ({error}); a new one is started for the next call.") from error
+                self.groups.discard(group)
+            if isinstance(error, OSError):
+                raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
+            raise
         return cell
 
     def recycle(self, cell: LocalCell) -> None:
@@ -177,12 +185,12 @@ def remove_tree(path: str) -> None:
         return
     except (OSError, RecursionError):
         # Four thousand directories inside one another, or modes taken away: rm copes.
-        subprocess.run(["rm", "-rf", "--", path], check=False)  # noqa: S603, S607
+        subprocess.run(["rm", "-rf", "--", path], check=False)
 
 
 def _refusal(answer: bytes) -> Exception:
     if not answer:
-        return SandboxCrashed("The fork server ended; a new one is started for the next call.")
+        return SandboxCrashed("The fork server ended; the next call starts a new one.")
     return PoolExhausted(
         f"No cell could be made: {answer[1:].decode(errors='replace')}. The host is short of processes, memory or "
         "descriptors: run fewer executions at once, or raise its limits."
@@ -194,7 +202,7 @@ def _start_error(kind: str, message: str, level: IsolationLevel) -> Exception:
         return ConfigurationError(f"preload: {message}. Install it in {sys.prefix}, or leave it out.")
     if kind == "namespace":
         return SandboxUnavailable(
-            f"This host refuses what level {level} needs ({message}). Allow user namespaces (`hotcell doctor` says how), "
-            "or accept level process."
+            f"This host refuses what level {level} needs ({message}). Allow user namespaces (`hotcell doctor` says "
+            "how), or accept level process."
         )
     return SandboxUnavailable(f"The fork server could not start: {message}")

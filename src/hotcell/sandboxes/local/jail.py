@@ -66,7 +66,8 @@ def plan(
 ) -> list[Step]:
     """Every step from the fork to the last wall but the filter, which comes after (``filter_program``).
 
-    ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address space and private data, in bytes.
+    ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
+    space and private data, in bytes.
     """
     steps = [_step("session", "setsid")]
     if namespaced:
@@ -131,7 +132,9 @@ def _privileges(*, namespaced: bool) -> list[Step]:
     steps = []
     if namespaced:  # elsewhere there are none to drop, or the uid change took them
         steps.append(_prctl("capabilities", kernel.PR_SET_SECUREBITS, kernel.SECBITS_LOCKED))
-        steps += [_prctl("capabilities", kernel.PR_CAPBSET_DROP, number) for number in range(kernel.LAST_CAPABILITY + 1)]
+        steps += [
+            _prctl("capabilities", kernel.PR_CAPBSET_DROP, number) for number in range(kernel.LAST_CAPABILITY + 1)
+        ]
     header, nothing = struct.pack("<Ii", kernel.CAPABILITY_VERSION_3, 0), bytes(24)
     return [
         *steps,
@@ -165,6 +168,14 @@ def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | N
         return None
     if namespaced:
         return landlock.ruleset(["/"], [mounts.HOLDER, "/dev"], abi)
-    system = [*mounts.python_paths(), "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime"]
+    system = [
+        *mounts.python_paths(),
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/share/zoneinfo",
+        "/etc/localtime",
+    ]
     harmless = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
     return landlock.ruleset(system, [*harmless, *own_directories], abi)

@@ -14,12 +14,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from typing import Any, NoReturn
 
 from hotcell.sandboxes.local import mounts, namespaces
 from hotcell.sandboxes.local.zygote import Zygote
 from hotcell.worker import serve
+
+_REMOVAL_SECONDS = 5.0
 
 
 def main(control_handle: int, supervisor: int) -> NoReturn:
@@ -86,17 +89,21 @@ def _clean_up_after(child: int, config: dict[str, Any]) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     os.waitpid(child, 0)
     if config["directory"]:
-        subprocess.run(["rm", "-rf", "--", config["directory"]], check=False)  # noqa: S603, S607
+        subprocess.run(["rm", "-rf", "--", config["directory"]], check=False)
     for path in config["cgroups"]:
         _remove_groups(path)
     os._exit(0)
 
 
 def _remove_groups(path: str) -> None:
-    try:
-        for entry in os.scandir(path):
-            if entry.is_dir():
-                os.rmdir(entry.path)
-        os.rmdir(path)
-    except OSError:
-        return  # the application has done it
+    """The cells' groups and the one around them; a dying process may hold one for a moment longer."""
+    deadline = time.monotonic() + _REMOVAL_SECONDS
+    while os.path.isdir(path) and time.monotonic() < deadline:
+        groups = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+        for group in (*groups, path):
+            try:
+                os.rmdir(group)
+            except FileNotFoundError:
+                continue  # the application has done it
+            except OSError:
+                time.sleep(0.01)

@@ -79,10 +79,11 @@ def build_root() -> list[tuple[str, str]]:
 
     Returns the links that each cell's own tmpfs must hold, as (link, target): a Python installed below /tmp.
     """
-    sources = [*_SYSTEM, *python_paths()]
+    # A directory before what lies in it: once it is bound, all of that is there.
+    sources = sorted([*_SYSTEM, *python_paths()], key=len)
     call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
     # A tmpfs over /tmp becomes the root; the old root, /tmp included, moves below it, to be read from and let go.
-    staging = b"/tmp"  # noqa: S108
+    staging = b"/tmp"
     call("mount", b"tmpfs", staging, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755,size=1m,nr_inodes=4k")
     os.mkdir("/tmp/old")  # noqa: S108
     os.chdir("/tmp")  # noqa: S108

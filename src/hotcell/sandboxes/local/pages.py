@@ -36,24 +36,50 @@ _EXCLUSIVE = 1 << 56
 _TYPICAL = {
     "numpy": (
         "import numpy as np\nprint(np.arange(1000).sum())\n",
-        "a = np.arange(1000.0)\nprint(a.mean(), a.std(), np.dot(a, a))\nnp.linalg.inv(np.eye(3)) @ np.ones((3, 3))\n"
-        "np.random.rand(3)\na[:9]",
+        """
+a = np.arange(1000.0)
+print(a.mean(), a.std(), np.dot(a, a))
+np.linalg.inv(np.eye(3)) @ np.ones((3, 3))
+np.random.rand(3)
+a[:9]
+""",
     ),
     "pandas": (
-        "import pandas as pd\nprint(pd.DataFrame({'a': range(50), 'b': [n * 0.5 for n in range(50)]}).describe().to_csv())\n",
-        "import io\ndf = pd.DataFrame({'a': range(100), 'b': [n * 0.5 for n in range(100)], 'c': list('abcd') * 25})\n"
-        "print(df.groupby('c').agg({'a': 'sum', 'b': 'mean'}))\npd.read_csv(io.StringIO(df.to_csv(index=False)))\n"
-        "df.sort_values('b').head()\npd.to_datetime(['2024-01-01', '2024-02-01'])\ndf",
+        """
+import pandas as pd
+print(pd.DataFrame({"a": range(50), "b": [n * 0.5 for n in range(50)]}).describe().to_csv())
+""",
+        """
+import io
+df = pd.DataFrame({"a": range(100), "b": [n * 0.5 for n in range(100)], "c": list("abcd") * 25})
+print(df.groupby("c").agg({"a": "sum", "b": "mean"}))
+pd.read_csv(io.StringIO(df.to_csv(index=False)))
+df.sort_values("b").head()
+pd.to_datetime(["2024-01-01", "2024-02-01"])
+df
+""",
     ),
     "matplotlib": (
         "",
-        "import io\nimport matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1, 2, 3])\nax.set_title('t')\n"
-        "fig.savefig(io.BytesIO())\nplt.close(fig)",
+        """
+import io
+import matplotlib.pyplot as plt
+fig, ax = plt.subplots()
+ax.plot([1, 2, 3])
+ax.set_title("t")
+fig.savefig(io.BytesIO())
+plt.close(fig)
+""",
     ),
 }
 _PLAIN = "print(1 + 1)"
 _COMMON = "import math, json, re, datetime, collections, statistics\n[n for n in range(9)]\n1 + 1"
-_PLAIN_RULES = {"policy": "permissive", "imports_allowed": None, "imports_denied": [], "builtins_denied": []}
+_PLAIN_RULES: dict[str, Any] = {
+    "policy": "permissive",
+    "imports_allowed": None,
+    "imports_denied": [],
+    "builtins_denied": [],
+}
 
 
 def warm_up(preload: list[str]) -> None:
@@ -167,5 +193,6 @@ def _ranges(page_numbers: set[int]) -> Ranges:
             joined.append([page, page])
     number, advice = ctypes.c_long(kernel.NR["madvise"]), ctypes.c_long(_MADV_POPULATE_WRITE)
     return [
-        (number, ctypes.c_long(first * PAGE), ctypes.c_long((last - first + 1) * PAGE), advice) for first, last in joined
+        (number, ctypes.c_long(first * PAGE), ctypes.c_long((last - first + 1) * PAGE), advice)
+        for first, last in joined
     ]

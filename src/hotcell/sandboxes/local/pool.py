@@ -19,8 +19,10 @@ from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 
-_REST_SECONDS = 0.05
+_PAUSE_SECONDS = 0.05
 _END_TIMEOUT_SECONDS = 10.0
+_MOST_CELLS = 20_000
+_MOST_SECONDS = 3600.0
 
 
 class Pool:
@@ -31,37 +33,53 @@ class Pool:
         self._limits = limits
         self._size = size
         self._ready: collections.deque[LocalCell] = collections.deque()
-        self._busy = 0
         self._ending: dict[int, LocalCell] = {}
         self._lock = threading.Lock()
-        self._closed = False
+        self._in_use = 0
+        self._made = 0
+        self._started = time.monotonic()
+        self._retiring = self._closed = False
         self.broken = False
         """True once the fork server is known to be gone."""
+        self.tainted = False
+        """True once code has crashed in one of its cells, which may have been an attempt at something."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll = select.epoll()
         self._epoll.register(self._wake, select.EPOLLIN)
         self._thread = threading.Thread(target=self._keep, name="hotcell-pool", daemon=True)
         self._thread.start()
 
+    @property
+    def is_stale(self) -> bool:
+        """True when a new fork server should take over: siblings share hash seed and addresses, so none lives long."""
+        return self.tainted or self._made > _MOST_CELLS or time.monotonic() - self._started > _MOST_SECONDS
+
+    @property
+    def age_seconds(self) -> float:
+        """Since the fork server came up."""
+        return time.monotonic() - self._started
+
     def take(self, limits: Limits) -> LocalCell:
         """A cell that is ready for its request. Raises SandboxError when none can be made."""
-        if limits == self._limits:
-            with contextlib.suppress(IndexError):
-                cell = self._ready.popleft()
-                self._busy += 1
-                return cell
-        self._busy += 1
+        with self._lock:
+            self._in_use += 1
+            if limits == self._limits and self._ready:
+                return self._ready.popleft()
         try:
-            cell = self.server.make(limits, touch=False)
-            try:
-                wait_until_ready(cell)
-            except HotcellError:
-                cell.kill()
-                self.discard(cell)
-                self._busy += 1
-                raise
+            return self._make(limits, touch=False)
         except BaseException:
-            self._busy -= 1
+            with self._lock:
+                self._in_use -= 1
+            raise
+
+    def _make(self, limits: Limits, *, touch: bool) -> LocalCell:
+        cell = self.server.make(limits, touch=touch)
+        self._made += 1
+        try:
+            wait_until_ready(cell)
+        except BaseException:
+            cell.kill()
+            self._watch_end(cell)
             raise
         return cell
 
@@ -72,34 +90,44 @@ class Pool:
         if ending is None:
             self.broken = True
         self._forget(cell)
-        self._busy -= 1
+        with self._lock:
+            self._in_use -= 1
         self.nudge()
         return ending
 
     def discard(self, cell: LocalCell) -> None:
         """Kill the cell and let the keeper wait for its end."""
         cell.kill()
-        self._busy -= 1
         with self._lock:
-            if self._closed:
-                cell.close()
+            self._in_use -= 1
+        # Its end wakes the keeper, which then makes a new cell too: off the path of whoever is waiting now.
+        self._watch_end(cell)
+
+    def _watch_end(self, cell: LocalCell) -> None:
+        with self._lock:
+            if not self._closed:
+                self._ending[cell.end] = cell
+                self._epoll.register(cell.end, select.EPOLLIN)
                 return
-            self._ending[cell.end] = cell
-            # Its end wakes the keeper, which then also makes a new cell: off the path of whoever is waiting now.
-            self._epoll.register(cell.end, select.EPOLLIN)
+        cell.close()
 
     def nudge(self) -> None:
         """Let the keeper look whether there is something to do."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # closed meanwhile
             os.eventfd_write(self._wake, 1)
 
     def wait_until_full(self, timeout_seconds: float) -> bool:
-        """For benchmarks and tests: True when every warm cell is there in time."""
+        """For benchmarks and at a server's start: True when every warm cell is there in time."""
         deadline = time.monotonic() + timeout_seconds
-        while len(self._ready) < self._size and time.monotonic() < deadline:
+        while self._lacks() and time.monotonic() < deadline:
             self.nudge()
             time.sleep(0.002)
-        return len(self._ready) >= self._size
+        return not self._lacks()
+
+    def retire(self) -> None:
+        """Serve whoever holds a cell, then close."""
+        self._retiring = True
+        self.nudge()
 
     def close(self) -> None:
         """Kill every cell and end the server; waits until they are gone."""
@@ -111,6 +139,16 @@ class Pool:
         if self._thread is not threading.current_thread():
             self._thread.join(_END_TIMEOUT_SECONDS)
         self.server.close()
+        self._let_go()
+
+    def forget_in_fork(self) -> None:
+        """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._closed = True
+        self._let_go()
+        self.server.forget_in_fork()
+
+    def _let_go(self) -> None:
         for cell in [*self._ready, *self._ending.values()]:
             cell.close()
         self._ready.clear()
@@ -118,28 +156,23 @@ class Pool:
         self._epoll.close()
         os.close(self._wake)
 
-    def forget_in_fork(self) -> None:
-        """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
-        for cell in [*self._ready, *self._ending.values()]:
-            cell.close()
-        self._epoll.close()
-        os.close(self._wake)
-        self.server.forget_in_fork()
-
     def _keep(self) -> None:
         while not self._closed:
-            # Nothing to make: sleep until a cell ends or somebody nudges. Else come back when the callers have paused.
-            short = self._lacks() and not self.broken
-            for handle, _ in self._epoll.poll(_REST_SECONDS if short else None):
+            # With nothing to make it sleeps until a cell ends or somebody nudges; else it tries again soon.
+            timeout = _PAUSE_SECONDS if self._lacks() and not self.broken else None
+            for handle, _ in self._epoll.poll(timeout):
                 if handle == self._wake:
                     with contextlib.suppress(BlockingIOError):
                         os.eventfd_read(self._wake)
                 else:
                     self._see_end(handle)
-            self._refill()
+            if self._retiring and not self._in_use:
+                self.close()
+            else:
+                self._refill()
 
     def _lacks(self) -> bool:
-        return len(self._ready) < self._size
+        return len(self._ready) < self._size and not self._retiring
 
     def _see_end(self, handle: int) -> None:
         with self._lock:
@@ -156,17 +189,11 @@ class Pool:
     def _refill(self) -> None:
         while self._lacks() and not self._closed and not self.broken:
             try:
-                cell = self.server.make(self._limits, touch=self._busy == 0)
+                cell = self._make(self._limits, touch=not self._in_use)
             except HotcellError:
                 return  # the next caller meets the same trouble and is told
-            try:
-                wait_until_ready(cell)
-            except HotcellError:
-                cell.kill()
-                self._busy += 1
-                self.discard(cell)
-                return
-            self._ready.append(cell)
+            with self._lock:
+                self._ready.append(cell)
             if self._epoll.poll(0):
                 return  # ends to be seen first
 

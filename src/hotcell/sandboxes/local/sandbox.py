@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from hotcell.config import SandboxConfig
-from hotcell.errors import ConfigurationError, SandboxCrashed, SandboxUnavailable
+from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, SandboxUnavailable
 from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status, Usage
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
-from hotcell.sandboxes.conversation import End, Heard, converse
+from hotcell.sandboxes.conversation import End, Heard, converse, text_of
 from hotcell.sandboxes.local import landlock, layers, seccomp, verdict
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
@@ -26,6 +26,8 @@ from hotcell.sandboxes.local.kernel import has_mdwe
 from hotcell.sandboxes.local.pool import Pool
 
 _LEVELS = (IsolationLevel.NAMESPACE, IsolationLevel.PROCESS)
+_LEAST_AGE_SECONDS = 10.0
+_MOST_PAUSE_SECONDS = 5.0
 _alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
 
 
@@ -69,7 +71,8 @@ class LocalSandbox(Sandbox):
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._known: tuple[Pool, SandboxInfo] | None = None
-        self._closed = False
+        self._closed = self._rotating = False
+        self._last_start, self._failures = 0.0, 0
         _alive.add(self)
 
     @property
@@ -131,15 +134,48 @@ class LocalSandbox(Sandbox):
         with self._lock:
             if self._closed:
                 raise ConfigurationError("This LocalSandbox is closed; make a new one.")
-            if self._pool is not None and self._pool.broken:
-                self._pool.close()
-                self._pool = None
-            if self._pool is None:
-                self._pool = Pool(self._start_server(), _limits(self._config), self._pool_size)
-            return self._pool
+            pool = self._pool
+            if pool is not None and pool.broken:
+                pool.close()
+                pool = None
+                self._pause_before_restart()
+            if pool is None:
+                pool = self._pool = self._new_pool()
+                self._last_start = time.monotonic()
+            elif pool.is_stale and not self._rotating and pool.age_seconds > _LEAST_AGE_SECONDS:
+                self._rotating = True
+                threading.Thread(target=self._rotate, args=(pool,), name="hotcell-rotation", daemon=True).start()
+            return pool
+
+    def _pause_before_restart(self) -> None:
+        """A fork server that keeps dying must not make the host start one after the other without end."""
+        quickly = time.monotonic() - self._last_start < _LEAST_AGE_SECONDS
+        self._failures = self._failures + 1 if quickly else 0
+        time.sleep(min(_MOST_PAUSE_SECONDS, 0.05 * 2**self._failures) if self._failures else 0)
+
+    def _rotate(self, old: Pool) -> None:
+        """Put a new fork server in the old one's place while the old one serves on."""
+        try:
+            new = self._new_pool()
+            new.wait_until_full(_LEAST_AGE_SECONDS)
+        except HotcellError:
+            self._rotating = False  # the old one is still there; the next execution tries again
+            return
+        with self._lock:
+            self._rotating = False
+            if self._closed or self._pool is not old:
+                old = new
+            else:
+                self._pool = new
+        old.retire()
+
+    def _new_pool(self) -> Pool:
+        return Pool(self._start_server(), _limits(self._config), self._pool_size)
 
     def _start_server(self) -> ForkServer:
-        missing = [name for name, there in (("seccomp", seccomp.available()), ("landlock", landlock.version())) if not there]
+        missing = [
+            name for name, there in (("seccomp", seccomp.available()), ("landlock", landlock.version())) if not there
+        ]
         if "seccomp" in missing:
             raise SandboxUnavailable("This kernel or machine has no seccomp filter; without one there is no wall.")
         if self._wanted is not IsolationLevel.PROCESS:
@@ -192,6 +228,8 @@ class LocalSandbox(Sandbox):
                 found, notes = artifacts.collect(heard.directory, request.artifacts, request.config)
         evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)
         status, reason, decided_by = verdict.decide(heard, evidence, request)
+        if status is Status.KILLED:
+            pool.tainted = True
         report = heard.report
         return RunOutcome(
             status=status,
@@ -200,7 +238,7 @@ class LocalSandbox(Sandbox):
             stdout=heard.output["stdout"].decode("utf-8", "replace"),
             stderr=heard.output["stderr"].decode("utf-8", "replace"),
             value=report.get("value") if status is Status.OK else None,
-            value_repr=verdict.text_of(report, "value_repr", 1 << 16) if status is Status.OK else None,
+            value_repr=text_of(report, "value_repr", 1 << 16) if status is Status.OK else None,
             error=verdict.error_of(report) if report.get("outcome") in ("error", "exit") else None,
             artifacts=found,
             notes=notes,
@@ -244,6 +282,7 @@ def _after_fork_in_child() -> None:
     for sandbox in list(_alive):
         pool, sandbox._pool = sandbox._pool, None
         sandbox._lock = threading.Lock()  # another thread of the parent may have held it
+        sandbox._rotating = False
         if pool:
             pool.forget_in_fork()
 

@@ -1,4 +1,4 @@
-"""From what was heard and what the kernel says to one outcome. The only place where a local cell's status is decided."""
+"""From what was heard and what the kernel says to a status: the only place where a local cell's is decided."""
 
 from __future__ import annotations
 

@@ -121,9 +121,11 @@ class Zygote:
                     self._reap(handle)
 
     def _end(self) -> NoReturn:
-        for cell, _ in self._cells.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(cell.pid, signal.SIGKILL)
+        for cell, its_init in self._cells.values():
+            if not its_init:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(cell.pid, signal.SIGKILL)
+                os.waitpid(cell.pid, 0)
         os._exit(0)
 
     def _make(self, request: bytes) -> None:
@@ -221,7 +223,9 @@ class Zygote:
         kernel.call("setns", handle, kernel.CLONE_NEWPID)
         return init, handle
 
-    def _become_cell(self, steps: list[jail.Step], handles: tuple[int, int, int], touch: bool, directory: str | None) -> NoReturn:
+    def _become_cell(
+        self, steps: list[jail.Step], handles: tuple[int, int, int], touch: bool, directory: str | None
+    ) -> NoReturn:
         """In the child: streams, identity, jail, filter; then serve the one request."""
         their_wire, their_out, their_err = handles
         try:
@@ -272,7 +276,9 @@ class Zygote:
         if directory is None:
             return mounts.WORK
         os.chdir(f"{directory}/work")
-        os.environ.update(HOME=f"{directory}/home", TMPDIR=f"{directory}/tmp", MPLCONFIGDIR=f"{directory}/home")
+        os.environ.update(
+            HOME=f"{directory}/home", TMPDIR=f"{directory}/{mounts.DIRECTORIES[1]}", MPLCONFIGDIR=f"{directory}/home"
+        )
         return f"{directory}/work"
 
     def _restrict_to(self, directory: str | None) -> None:
@@ -328,6 +334,6 @@ def _check_alone() -> None:
     threads = os.listdir("/proc/self/task")
     if len(threads) != 1:
         raise RuntimeError(
-            f"the preloaded modules started {len(threads) - 1} threads; a process with threads cannot be forked safely. "
-            "Preload fewer modules."
+            f"the preloaded modules started {len(threads) - 1} threads; a process with threads cannot be forked "
+            "safely. Preload fewer modules."
         )
