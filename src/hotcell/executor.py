@@ -15,7 +15,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Self
@@ -175,6 +175,7 @@ class Executor:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             cancellation.cancel()
+            job.cancel()  # it may still be waiting for a thread
             while not future.done():
                 with contextlib.suppress(asyncio.CancelledError):  # a second cancellation does not end the first sooner
                     await asyncio.wait([future])
@@ -294,7 +295,7 @@ class _Threads:
         self._pool: ThreadPoolExecutor | None = None
         self._owner = 0
 
-    def submit(self, function: Callable[..., ExecutionResult], *args: Any, **kwargs: Any) -> Any:
+    def submit(self, function: Callable[..., ExecutionResult], *args: Any, **kwargs: Any) -> Future[ExecutionResult]:
         if self._owner != os.getpid():  # a fork may have copied the lock while it was held
             self._lock, self._pool, self._owner = threading.Lock(), None, os.getpid()
         with self._lock:

@@ -261,6 +261,25 @@ class TestAsync:
             assert asyncio.run(main())
         assert [item.status for item in kept] == [Status.CANCELLED]
 
+    def test_cancelling_a_task_that_waits_for_a_thread_does_not_wait(self, monkeypatch):
+        monkeypatch.setattr("hotcell.executor._ASYNC_THREADS", 1)
+        go_on = threading.Event()
+
+        async def main() -> None:
+            first = asyncio.create_task(executor.aexecute("1"))
+            second = asyncio.create_task(executor.aexecute("2"))
+            await asyncio.sleep(0.05)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert not first.done()
+            go_on.set()
+            await first
+
+        with Executor(Scripted(lambda request: go_on.wait(20) and None)) as executor:
+            asyncio.run(main())
+            assert [request.code for request in executor.sandbox.requests] == ["1"]
+
     def test_our_failures_raise_here_too(self):
         async def main() -> None:
             with Executor(Scripted(SandboxCrashed("x"))) as executor:

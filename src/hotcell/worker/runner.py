@@ -11,12 +11,13 @@ import _thread
 import ast
 import atexit
 import builtins
+import os
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from hotcell.worker import namespace, streams, tracebacks, values
 from hotcell.worker.tracebacks import Source
@@ -28,6 +29,7 @@ _RESERVE_BYTES = 4 << 20
 # The real ones: the code may replace the names in sys, threading and atexit.
 _set_trace, _set_profile, _set_recursion_limit = sys.settrace, sys.setprofile, sys.setrecursionlimit
 _join_threads: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]  # what Python calls at its end
+_getpid, _exit_process = os.getpid, os._exit
 _count_threads = _thread._count
 _BUILTINS = dict(builtins.__dict__)
 _run_exit_functions = atexit._run_exitfuncs
@@ -39,7 +41,7 @@ _previous_main: list[ModuleType] = []
 
 
 def prepare() -> None:
-    """Once per process that will run cells, or once before such processes are forked."""
+    """Once before the processes that run cells are forked, after the libraries they share have been imported."""
     streams.prepare_streams()
     # Untouched pages cost nothing; freed when memory is short, they let the report be built.
     _reserve[:] = [bytearray(_RESERVE_BYTES)]
@@ -57,8 +59,11 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     _previous_main.append(sys.modules["__main__"])  # kept alive: its functions may be on our stack
     sys.modules["__main__"] = module
     sys.argv = [source.filename]
-    before = _exit_work()
+    sys.path.insert(0, os.getcwd())  # as for a script: modules among its files can be imported
+    owner, before = _getpid(), _exit_work()
     report = run_in(module, source, request, at_end=lambda: _end_as_python_does(before))
+    if _getpid() != owner:
+        _leave_forked_child(report)
     streams.flush_streams()
     return report
 
@@ -184,6 +189,14 @@ def _end_as_python_does(before: tuple[int, int, int]) -> None:
             _run_exit_functions()
     except BaseException as error:  # noqa: BLE001  # from the cell's thread hooks and exit functions
         streams.write_error(f"Exception ignored at exit: {tracebacks.type_name(error)}")
+
+
+def _leave_forked_child(report: dict[str, Any]) -> NoReturn:
+    """The code forked and let the child run to its end. There is one report, and it is the parent's."""
+    if report["outcome"] == "error":
+        streams.write_error(report["error"]["traceback"].rstrip("\n"))
+    streams.flush_streams()
+    _exit_process(report["exit_code"])
 
 
 def _forget_exit_functions() -> None:

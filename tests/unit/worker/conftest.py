@@ -48,12 +48,13 @@ def _run(code: str, *, stdin: str = "", value_bytes: int = 1 << 20, setup: str =
         "namespace": {"policy": "test", "imports_allowed": None, "imports_denied": [], "builtins_denied": [], **rules},
         "value_bytes": value_bytes,
     }
-    with tempfile.NamedTemporaryFile(suffix=".json") as exchange:
+    with tempfile.NamedTemporaryFile(suffix=".json") as exchange, tempfile.TemporaryDirectory() as work:
         Path(exchange.name).write_text(json.dumps(request), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-c", setup + _DRIVER, exchange.name],
             input=stdin.encode(),
             capture_output=True,
+            cwd=work,
             env={"PYTHONPATH": str(_SOURCE), "PATH": "/usr/bin:/bin"},
             timeout=60,
             check=False,

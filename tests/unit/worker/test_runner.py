@@ -264,3 +264,29 @@ def test_a_timer_that_fires_after_the_code_cannot_lose_the_report(cell):
         """)
     )
     assert "KeyboardInterrupt" in str(ran.report)
+
+
+def test_a_child_that_the_code_forks_and_lets_run_on_does_not_report_too(cell):
+    ran = cell("import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\nprint('parent' if pid else 'child')\n42")
+    assert (ran.stdout, ran.report["value"]) == ("child\nparent\n", 42)
+
+
+def test_the_exit_code_and_traceback_of_such_a_child_are_pythons(cell):
+    ran = cell("import os\npid = os.fork()\nif not pid:\n    1 / 0\nos.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])")
+    assert ran.report["value"] == 1
+    assert ran.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_modules_beside_the_cell_can_be_imported(cell):
+    text = "from pathlib import Path\nPath('beside.py').write_text('x = 42')\nimport beside\nbeside.x"
+    assert cell(text).report["value"] == 42
+
+
+def test_a_warning_shows_the_line_it_comes_from(cell):
+    ran = cell("import warnings\nwarnings.warn('careful')")
+    assert "<cell>:2: UserWarning: careful\n  warnings.warn('careful')" in ran.stderr
+
+
+def test_pythons_own_builtins_are_put_back_before_the_report(cell):
+    ran = cell("import builtins\nbuiltins.len = builtins.str = builtins.isinstance = None\n[1, 'two']")
+    assert (ran.report["value"], ran.report["value_repr"]) == ([1, "two"], "[1, 'two']")
