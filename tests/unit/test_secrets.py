@@ -168,6 +168,25 @@ def test_a_quoted_password_goes_with_its_blanks(text: str) -> None:
     assert "[redacted:password]" in redacted and "horse" not in redacted
 
 
+@pytest.mark.parametrize(
+    "text", ["(555) " + "123-4567", "415-555" + "-2671", "+1 (415) " + "555-2671", "+1415" + "5552671"]
+)
+def test_telephone_numbers_in_their_usual_forms(text: str) -> None:
+    assert REDACTOR.redact(f"call {text}, please", "x")[0] == "call [redacted:phone], please"
+
+
+@pytest.mark.parametrize(
+    "text", ["37828" + "2246310005", "3782 822463" + " 10005", "5500-0000-" + "0000-0004", "401288" + "8888881881"]
+)
+def test_card_numbers_in_their_usual_forms(text: str) -> None:
+    assert REDACTOR.redact(f"[{text}, 12/27]", "x")[0] == "[[redacted:credit-card], 12/27]"
+
+
+@pytest.mark.parametrize("text", ["GB82 WEST 1234 " + "5698 7654 32", "FR14200410100505" + "00013M02606"])
+def test_bank_accounts_of_several_countries(text: str) -> None:
+    assert REDACTOR.redact(f"to {text} now", "x")[0] == "to [redacted:iban] now"
+
+
 def test_only_the_password_of_a_url_goes() -> None:
     text, _ = REDACTOR.redact("postgres://app:" + "s3cr3tpw@db.example.org/x", "x")
     assert text == "postgres://app:[redacted:url-password]@db.example.org/x"

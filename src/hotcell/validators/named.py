@@ -42,7 +42,8 @@ _API_NAME = re.compile(
     rb"[_.-]?)?(?:secret|token|key)(?:[_.-]?(?:key|id|value|secret|token|access[_.-]?key))?|.*[_.-](?:secret|token)"
 )
 _WEAK_NAME = re.compile(rb".*(?:key|token|secret)")
-_HEX_OR_UUID = re.compile(rb"(?:0x)?[0-9a-fA-F-]{8,}|[0-9_.,+:T-]+Z?")
+_DIGEST_OR_UUID = re.compile(rb"(?:0x)?[0-9a-fA-F-]{8,}")
+_NUMBER_OR_TIME = re.compile(rb"[0-9_.,+:TZ-]+")
 _NOT_A_VALUE = re.compile(
     rb"\[redacted:|[$<{%]|(?:os|self|cls|settings|config|getenv|env|process|none|null|true|false|str|optional|undefined)\b",
     re.I,
@@ -106,9 +107,11 @@ def classify(name: bytes, value: bytes, *, loose: bool = False) -> str | None:
         return "aws-secret-key"
     if _PASSWORD_NAME.fullmatch(name):
         return None if loose and _IDENTIFIER.fullmatch(value) else "password"
-    if _HEX_OR_UUID.fullmatch(value) and b"secret" not in compact and b"apikey" not in compact:
+    if _NUMBER_OR_TIME.fullmatch(value):
         return None
-    if not digits or value.isdigit() or len(value) < 8 or b"://" in value or value.startswith((b"/", b"./")):
+    if _DIGEST_OR_UUID.fullmatch(value) and not any(word in compact for word in (b"secret", b"apikey", b"token")):
+        return None
+    if not digits or len(value) < 8 or b"://" in value or value.startswith((b"/", b"./")):
         return None
     if _API_NAME.fullmatch(name) and name != b"key":
         return "api-key"
