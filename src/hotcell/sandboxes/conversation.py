@@ -39,6 +39,8 @@ class End(enum.Enum):
     CPU_TIME = enum.auto()
     MEMORY = enum.auto()
     OUTPUT = enum.auto()
+    FORBIDDEN = enum.auto()
+    """It asked the kernel for something that ends a cell."""
     PROTOCOL = enum.auto()
     """It sent what the protocol does not allow."""
 
@@ -51,7 +53,10 @@ class Cell(Protocol):
     stderr: int
     end: int
     """Readable when the cell, with everything in it, is dead."""
+    alarm: int
+    """Readable when it asked the kernel for something forbidden; -1 when there is no such thing."""
 
+    def read_alarm(self) -> str: ...
     def start_measuring(self) -> None: ...
     def cpu_seconds(self) -> float: ...
     def sample(self) -> int: ...
@@ -73,18 +78,21 @@ class Heard:
     seconds: float = 0.0
 
 
-def wait_until_ready(cell: Cell) -> None:
-    """Wait for a prepared cell's word that every layer is on. Raises SandboxUnavailable or SandboxCrashed."""
+def wait_until_ready(cell: Cell) -> int:
+    """Wait for a prepared cell's word that every layer is on; returns the descriptor that comes with it, or -1.
+
+    Raises SandboxUnavailable or SandboxCrashed.
+    """
     decoder = wire.Decoder(wire.from_worker(0))
     cell.channel.settimeout(_READY_SECONDS)
     try:
         while True:
-            data = cell.channel.recv(4096)
+            data, handles, _, _ = socket.recv_fds(cell.channel, 4096, 1, socket.MSG_CMSG_CLOEXEC)
             if not data:
                 raise SandboxCrashed("A cell ended while it was prepared.")
             for kind, payload in decoder.feed(data):
                 if kind == wire.READY:
-                    return
+                    return handles[0] if handles else -1
                 raise SandboxUnavailable(f"A cell could not be closed: {payload.decode(errors='replace')}")
     except TimeoutError:
         raise SandboxCrashed(f"A cell was not ready after {_READY_SECONDS:g} s.") from None
@@ -139,6 +147,8 @@ class _Talk:
         channel = cell.channel.fileno()
         for handle in (channel, cell.stdout, cell.stderr, cell.end):
             self._poll.register(handle, select.POLLIN)
+        if cell.alarm >= 0:
+            self._poll.register(cell.alarm, select.POLLIN)
         next_look = started + _TICK_SECONDS
         while not self._ended:
             now = time.monotonic()
@@ -156,6 +166,8 @@ class _Talk:
                 self._read_output("stderr", cell.stderr)
             if channel in ready and not self._ended:
                 self._read_channel()
+            if cell.alarm in ready and not self._ended:
+                self._read_alarm()
             if cell.end in ready and not self._ended:
                 self._read_channel_to_its_end()
         heard.seconds = time.monotonic() - started
@@ -165,6 +177,13 @@ class _Talk:
     def _finish(self, end: End, problem: str = "") -> None:
         self.heard.end, self.heard.problem = end, problem
         self._ended = True
+
+    def _read_alarm(self) -> None:
+        problem = self.cell.read_alarm()
+        if problem:
+            self._finish(End.FORBIDDEN, problem)
+        else:
+            self._poll.unregister(self.cell.alarm)  # everybody who could ring it is dead
 
     def _look(self) -> None:
         """The limits that no kernel mechanism keeps for all of the cell's processes together."""

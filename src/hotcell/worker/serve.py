@@ -19,9 +19,15 @@ CHANNEL = 3
 _dumps, _write, _exit = json.dumps, os.write, os._exit
 
 
-def serve(directory: str) -> NoReturn:
-    """Serve the one request. ``directory`` is the work directory, where the process already is."""
-    _send(wire.encode(wire.READY))
+def serve(directory: str, listener: int) -> NoReturn:
+    """Serve the one request. ``directory`` is the work directory, where the process already is.
+
+    ``listener`` is a descriptor that the other side is to have (of the seccomp filter); -1 when there is none.
+    """
+    if listener < 0:
+        _send(wire.encode(wire.READY))
+    else:
+        _send_with_handle(wire.encode(wire.READY), listener)
     request = _receive(directory)
     if request is None:
         _exit(0)
@@ -68,9 +74,13 @@ def _receive(directory: str) -> dict[str, Any] | None:
 
 
 def _send_directory(directory: str) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    _send_with_handle(wire.encode(wire.DIRECTORY), os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def _send_with_handle(frame: bytes, handle: int) -> None:
+    """Give a descriptor away along with a frame; it is closed here."""
     with socket.socket(fileno=os.dup(CHANNEL)) as channel:
-        socket.send_fds(channel, [wire.encode(wire.DIRECTORY)], [handle])
+        socket.send_fds(channel, [frame], [handle])
     os.close(handle)
 
 

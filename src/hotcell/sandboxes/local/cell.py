@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from hotcell.sandboxes.local import seccomp
 from hotcell.sandboxes.local.cgroups import Group
 from hotcell.sandboxes.local.zygote import END
 
@@ -46,6 +47,7 @@ class LocalCell:
             os.close(handles[5])
         for handle in (self.stdout, self.stderr):
             os.set_blocking(handle, False)
+        self.alarm = -1
         self.directory = directory
         self.group = group
         self._clock = (~self.pid << 3) | _CPUCLOCK_SCHED
@@ -54,6 +56,10 @@ class LocalCell:
         self.peak_bytes = 0
         self.peak_processes = 1
         self._lock = threading.Lock()
+
+    def read_alarm(self) -> str:
+        """The name of the system call that a process in it asked for and waits in; empty when it is gone."""
+        return seccomp.read_report(self.alarm)
 
     def start_measuring(self) -> None:
         """Remember what it had used when it was only prepared."""
@@ -137,10 +143,10 @@ class LocalCell:
         """Let go of every descriptor; it must have been killed before."""
         with self._lock:
             self.channel.close()
-            for handle in (self.stdout, self.stderr, self.end, self._handle):
+            for handle in (self.stdout, self.stderr, self.end, self.alarm, self._handle):
                 if handle >= 0:
                     os.close(handle)
-            self.stdout = self.stderr = self.end = self._handle = -1
+            self.stdout = self.stderr = self.end = self.alarm = self._handle = -1
 
 
 def _pid_of(handle: int) -> int:

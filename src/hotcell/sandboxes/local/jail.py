@@ -154,11 +154,14 @@ def walk(steps: list[Step]) -> None:
             raise kernel.failure(f"layer {layer}: {what}")
 
 
-def install_filter(program: seccomp.Filter) -> None:
-    """The last wall: from here on only allowed calls. Raises OSError."""
-    mode, flags = seccomp.SECCOMP_SET_MODE_FILTER, seccomp.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-    if libc.syscall(ctypes.c_long(NR["seccomp"]), mode, flags, ctypes.byref(program)) < 0:
+def install_filter(program: seccomp.Filter) -> int:
+    """The last wall: from here on only allowed calls. Returns the descriptor that tells of others; raises OSError."""
+    flags = seccomp.SECCOMP_FILTER_FLAG_SPEC_ALLOW | seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER
+    mode = seccomp.SECCOMP_SET_MODE_FILTER
+    listener: int = libc.syscall(ctypes.c_long(NR["seccomp"]), mode, flags, ctypes.byref(program))
+    if listener < 0:
         raise kernel.failure("layer seccomp: seccomp")
+    return listener
 
 
 def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | None:

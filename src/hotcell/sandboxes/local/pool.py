@@ -76,7 +76,7 @@ class Pool:
         cell = self.server.make(limits, touch=touch)
         self._made += 1
         try:
-            wait_until_ready(cell)
+            cell.alarm = wait_until_ready(cell)
         except BaseException:
             cell.kill()
             self._watch_end(cell)

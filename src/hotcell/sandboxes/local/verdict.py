@@ -39,6 +39,11 @@ def decide(heard: Heard, evidence: Evidence, request: RunRequest) -> _Decision:
         return _cpu(request)
     if heard.end is End.MEMORY or evidence.out_of_memory:
         return Status.MEMORY_LIMIT, f"It held more than memory_bytes={config.memory_bytes}.", "limits"
+    if heard.end is End.FORBIDDEN:
+        reason = (
+            f"It made the system call {heard.problem}, which ends a cell: no honest program in one has a use for it."
+        )
+        return Status.KILLED, reason, "kernel"
     if heard.end is End.PROTOCOL:
         reason = f"It wrote to the wire what the protocol does not allow ({heard.problem}) and was ended."
         return Status.KILLED, reason, "sandbox"
@@ -73,7 +78,11 @@ def _died(evidence: Evidence, request: RunRequest) -> _Decision:
     if ending.signal == signal.SIGXCPU or evidence.cpu_seconds > request.config.effective_cpu_seconds:
         return _cpu(request)
     if ending.signal == signal.SIGSYS:
-        return Status.KILLED, "It made a system call that the seccomp filter answers with death (SIGSYS).", "kernel"
+        return (
+            Status.KILLED,
+            "It made a system call of a foreign architecture, which the filter answers with SIGSYS.",
+            "kernel",
+        )
     return Status.KILLED, f"A signal ended it: {_name(ending.signal)}.", "kernel"
 
 

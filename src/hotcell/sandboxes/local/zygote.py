@@ -228,6 +228,7 @@ class Zygote:
     ) -> NoReturn:
         """In the child: streams, identity, jail, filter; then serve the one request."""
         their_wire, their_out, their_err = handles
+        listener = -1
         try:
             os.dup2(their_out, 1)
             os.dup2(their_err, 2)
@@ -246,14 +247,14 @@ class Zygote:
             if "reseed" not in self._without:
                 pages.reseed()
             if "seccomp" not in self._without:
-                jail.install_filter(self._own_filter())
+                listener = jail.install_filter(self._own_filter())
             pages.touch(self._light)
             if touch:
                 pages.touch(self._deep)
             pages.rehearse()
         except OSError as error:
             serve.fault(str(error))
-        serve.serve(work)
+        serve.serve(work, listener)
 
     def _close_descriptors(self) -> None:
         """All but the streams, the wire, and files that libraries hold open: those each cell has opened anew."""
