@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
-from hotcell.validators.shadow import Span
+from hotcell.validators.shadow import Shadow, Span
 
 SHORTEST_SECRET = 4
 """Shorter values are left alone: they would stand in every text by chance."""
@@ -31,7 +31,7 @@ class KnownSecrets:
     def __init__(self, secrets: Mapping[str, str] | Iterable[str]) -> None:
         named = secrets.items() if isinstance(secrets, Mapping) else (("", value) for value in secrets)
         forms: dict[str, _Form] = {}
-        hexes: dict[str, str] = {}
+        hexes: dict[bytes, str] = {}
         for name, value in named:
             if len(value) < SHORTEST_SECRET:
                 continue
@@ -39,7 +39,7 @@ class KnownSecrets:
             for form in _forms(value, kind):
                 forms.setdefault(form.text, form)
             if len(value.encode("utf-8", "surrogatepass")) >= 3:
-                hexes.setdefault(value.encode("utf-8", "surrogatepass").hex(), kind)
+                hexes.setdefault(value.encode("utf-8", "surrogatepass").hex().encode(), kind)
         self._forms = tuple(forms.values())
         self._hexes = tuple(hexes.items())
         self.longest = max(
@@ -50,7 +50,7 @@ class KnownSecrets:
     def __bool__(self) -> bool:
         return bool(self._forms)
 
-    def scan(self, text: str) -> Iterator[Span]:
+    def scan(self, text: str, shadow: Shadow) -> Iterator[Span]:
         """Every place where a form stands."""
         for form in self._forms:
             position = text.find(form.text)
@@ -61,14 +61,11 @@ class KnownSecrets:
                     end += text[end : end + 1] in _BASE64 and end < len(text)
                 yield start, end, form.kind
                 position = text.find(form.text, position + 1)
-        lower = text.lower() if self._hexes else ""
-        if len(lower) != len(text):  # Some capitals have a lower case of two characters.
-            lower = text
         for digits, kind in self._hexes:
-            position = lower.find(digits)
+            position = shadow.lower.find(digits)
             while position >= 0:
                 yield position, position + len(digits), kind
-                position = lower.find(digits, position + 1)
+                position = shadow.lower.find(digits, position + 1)
 
     def mask(self, content: bytes) -> tuple[bytes, dict[str, int]]:
         """Binary content with every known secret (UTF-8 and UTF-16) overwritten by as many ``*``; the count by kind."""

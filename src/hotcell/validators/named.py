@@ -17,8 +17,8 @@ _VARIETY = 12
 # within a string, and the \x1f that stands around the strings of a JSON value), or bare up to a delimiter.
 _ASSIGNED = (
     rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}(?:"
-    rb"[bru]?\"(?![,)\]}])(?P<double>(?:[^\"\\\r\n]{1,256}+|\\.){1,64}+)"
-    rb"|[bru]?'(?![,)\]}])(?P<single>(?:[^'\\\r\n]{1,256}+|\\.){1,64}+)"
+    rb"[bru]?\"(?![,)\]}])(?P<double>(?:[^\"\\\r\n]{1,256}+|\\[^\r\n]){1,64}+)"
+    rb"|[bru]?'(?![,)\]}])(?P<single>(?:[^'\\\r\n]{1,256}+|\\[^\r\n]){1,64}+)"
     rb"|\\{1,2}[\"'](?P<escaped>[^\"'\\\r\n]{6,2048})"
     rb"|\x1f(?P<unit>[^\x1f]{6,4096})"
     rb"|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\]{6,512}))"

@@ -208,7 +208,7 @@ def _honest(program: Program, node: ast.Attribute, dotted: str | None) -> bool:
     if attr == "__subclasses__":
         return isinstance(value, ast.Name) and _only_a_class(program, value.id)
     if attr == "__code__" or attr == "f_code":
-        return any(outer.value is node and outer.attr in _READABLE_CODE for outer in program.all(ast.Attribute))
+        return getattr(program.outer(node), "attr", None) in _READABLE_CODE
     if attr in _READABLE_CODE or attr == "__closure__":
         return True
     if attr not in HONEST_GADGETS:
@@ -224,7 +224,7 @@ def _honest(program: Program, node: ast.Attribute, dotted: str | None) -> bool:
 
 
 def _only_a_class(program: Program, name: str) -> bool:
-    return name not in program.values and any(node.name == name for node in program.all(ast.ClassDef))
+    return name not in program.values and name in program.classes
 
 
 def _walked(program: Program, node: ast.Attribute) -> bool:
@@ -234,9 +234,8 @@ def _walked(program: Program, node: ast.Attribute) -> bool:
         return True
     if isinstance(value, ast.Attribute) and (value.attr in CLASS_WALKS or _is_literal_class(value)):
         return True
-    if any(outer.value is node and outer.attr != "__name__" for outer in program.all(ast.Attribute)):
-        return True
-    return any(outer.value is node for outer in program.all(ast.Subscript))
+    outer = program.outer(node)
+    return outer is not None and getattr(outer, "attr", None) != "__name__"
 
 
 def _is_literal_class(node: ast.Attribute) -> bool:
@@ -475,7 +474,7 @@ def _is_super(node: ast.expr) -> bool:
 
 def _strict_member(program: Program, dotted: str, node: Any) -> None:
     head, _, member = dotted.rpartition(".")
-    if dotted == "functools.wraps" and id(node) not in {id(call.func) for call in program.all(ast.Call) if _is_unary(call)}:
+    if dotted == "functools.wraps" and not program.is_unary_call(node):
         # Its other arguments name attributes to be copied.
         program.report("escape.dynamic-attribute", node, "functools.wraps takes the wrapped function alone.")
     elif dotted in STRICT_HIDDEN:
@@ -490,10 +489,6 @@ def _strict_member(program: Program, dotted: str, node: Any) -> None:
         and not _listed(dotted, frozenset({"collections.abc"}))
     ):
         program.report("import.denied", node, f"{dotted} is a module that the policy does not list.")
-
-
-def _is_unary(call: ast.Call) -> bool:
-    return len(call.args) == 1 and not call.keywords and not isinstance(call.args[0], ast.Starred)
 
 
 def _strict_definitions(program: Program) -> None:

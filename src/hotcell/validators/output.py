@@ -10,6 +10,7 @@ cipher of its own): the remedy is to give a cell no secret.
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -116,8 +117,8 @@ class Redactor:
         return spans
 
     def _scan(self, text: str) -> list[Span]:
-        found = list(self._known.scan(text)) if self._known else []
         shadow = Shadow(text)
+        found = list(self._known.scan(text, shadow)) if self._known else []
         for scan in self._scanners:
             found += [span for span in scan(shadow) if span[2] in self.kinds]
         return found
@@ -162,13 +163,22 @@ def _masked(text: str, spans: list[Span]) -> str:
 
 
 def _text_encoding(content: bytes) -> str | None:
-    """``utf-8`` or ``latin-1``; None for what is no text."""
+    """``utf-8``, ``latin-1`` or, by its mark, UTF-16; None for what is no text."""
+    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        if content.startswith(mark) and _decodes(content, encoding):
+            return encoding
     if b"\0" in content:
         return None
+    if _decodes(content, "utf-8"):
+        return "utf-8"
+    sample = content[:_TEXT_SAMPLE_BYTES]
+    printable = sum(sample.count(byte) for byte in (*range(0x20, 0x7F), 9, 10, 13))
+    return "latin-1" if printable * 10 >= len(sample) * 7 else None
+
+
+def _decodes(content: bytes, encoding: str) -> bool:
     try:
-        content.decode()
+        content.decode(encoding)
     except UnicodeDecodeError:
-        sample = content[:_TEXT_SAMPLE_BYTES]
-        printable = sum(sample.count(byte) for byte in (*range(0x20, 0x7F), 9, 10, 13))
-        return "latin-1" if printable * 10 >= len(sample) * 7 else None
-    return "utf-8"
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -85,9 +86,15 @@ class Program:
         """Name -> the dotted name it was imported as."""
         self.defined: set[str] = set()
         """Names of functions, classes and parameters of the program."""
+        self.classes = {node.name for node in self.all(ast.ClassDef)}
+        self.work = 100_000
+        """Steps left for checks that look at a part of the tree again."""
         self._values: dict[str, list[ast.expr | None]] | None = None
         self._folder: Folder | None = None
         self._resolving = 0
+        self._unary: set[int] | None = None
+        self._names: dict[str, str | None] = {}
+        self._outer: dict[int, ast.Attribute | ast.Subscript] | None = None
         for kind in (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
             self.defined.update(node.name for node in self.all(kind))
         self.defined.update(node.arg for node in self.all(ast.arg))
@@ -116,6 +123,26 @@ class Program:
         if self._folder is None:
             self._folder = Folder(self.values)
         return self._folder
+
+    @cached_property
+    def may_raise(self) -> bool:
+        """Whether the program raises or exits anywhere."""
+        if self.all(ast.Raise, ast.Assert) or any(node.attr == "exit" for node in self.all(ast.Attribute)):
+            return True
+        return any(node.id in ("exit", "quit") for node in self.all(ast.Name))
+
+    def outer(self, node: ast.expr) -> ast.Attribute | ast.Subscript | None:
+        """The attribute or subscript that is taken of ``node`` right there."""
+        if self._outer is None:
+            self._outer = {id(item.value): item for item in self.all(ast.Attribute, ast.Subscript)}
+        return self._outer.get(id(node))
+
+    def is_unary_call(self, node: Any) -> bool:
+        """Whether ``node`` is called right there, with one plain argument."""
+        if self._unary is None:
+            calls = [call for call in self.all(ast.Call) if len(call.args) == 1 and not call.keywords]
+            self._unary = {id(call.func) for call in calls if not isinstance(call.args[0], ast.Starred)}
+        return id(node) in self._unary
 
     def resolve(self, node: Any) -> str | None:
         """The dotted name of the module member that an expression stands for: ``os.system``, ``builtins.eval``."""
@@ -153,7 +180,13 @@ class Program:
     def _named(self, name: str) -> str | None:
         if name in self.aliases:
             return self.aliases[name]
-        for value in self.values.get(name, ()):
+        if name not in self._names:
+            self._names[name] = None  # a name that stands for itself stands for nothing
+            self._names[name] = self._bound(name)
+        return self._names[name]
+
+    def _bound(self, name: str) -> str | None:
+        for value in self.values.get(name, ())[:20]:
             found = self.resolve(value) if value.__class__ in _RESOLVABLE else None
             if found:
                 return found

@@ -61,7 +61,8 @@ def _can_end(program: Program, loop: Any) -> bool:
     stack: list[tuple[Any, bool]] = [(child, True) for child in loop.body]
     while stack:
         node, ours = stack.pop()
-        if isinstance(node, (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await, ast.Assert)):
+        program.work -= 1
+        if program.work < 0 or isinstance(node, (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await, ast.Assert)):
             return True
         if isinstance(node, ast.Break) and ours:
             return True
@@ -81,13 +82,7 @@ def _call_may_end(program: Program, node: ast.Call) -> bool:
     name = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
     if name in _BLOCKS_OR_ENDS:
         return True
-    return name in program.defined and bool(program.all(ast.Raise, ast.Assert) or _exits(program))
-
-
-def _exits(program: Program) -> bool:
-    return any(node.attr == "exit" for node in program.all(ast.Attribute)) or any(
-        node.id in ("exit", "quit") for node in program.all(ast.Name)
-    )
+    return name in program.defined and program.may_raise
 
 
 def _for_loop(program: Program, node: ast.For) -> None:

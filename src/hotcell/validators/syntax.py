@@ -34,7 +34,7 @@ _PIECE = re.compile(
         |'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+"))
     |(?P<link>\b(?:not|lambda|await|if|elif|for|and|or|in|is)\b|\*\*|[-+~*/%@.|&^<>=!({\[]|["'])
     |(?P<close>[)}\]])
-    |(?P<end>[,;\n\r])""",
+    |(?P<end>[,;]|\\?[\n\r]\s*)""",
     re.VERBOSE | re.DOTALL,
 )
 
@@ -164,6 +164,8 @@ def _check_numbers(text: str) -> None:
 
 def _check_chains(text: str) -> None:
     """Count what can nest without a bracket (``a.b.c``, ``--1``, ``x if y else z``) between two separators."""
+    if text.count("elif") > _MAX_CHAIN:  # each nests in the one before
+        raise _Refusal("syntax.too-complex", f"The program has more than {_MAX_CHAIN:,} elif branches.")
     chain = 0
     outer: list[int] = []
     for found in _PIECE.finditer(text):
@@ -179,10 +181,8 @@ def _check_chains(text: str) -> None:
                     raise _Refusal("syntax.too-complex", "Brackets are nested too deep.", found.start())
         elif kind == "close":
             chain = outer.pop() if outer else 0
-        elif kind == "end" and (found[0] not in "\n\r" or not outer):
-            # A new line ends a statement, but not an expression in brackets and not the chain of an elif.
-            follows = text[found.end() : found.end() + 400].lstrip()
-            chain = chain if follows.startswith("elif") or text[found.start() - 1] == "\\" else len(outer)
+        elif kind == "end" and (found[0] in ",;" or not (outer or found[0][0] == "\\")):
+            chain = len(outer)
 
 
 def _tree(text: str) -> ast.Module:

@@ -12,6 +12,7 @@ from typing import Any
 
 _SHORTEST_NUMBER = 10**8
 """Whole numbers from here on may be a card number or a known secret."""
+_LONGEST_NUMBER_BITS = 4096  # Python refuses to print numbers of many thousand digits, and none is a secret.
 
 
 @dataclass
@@ -99,7 +100,7 @@ class Leaves:
 
     def _add(self, item: Any, container: Any, key: Any, *, is_key: bool = False) -> None:
         if isinstance(item, int) and not isinstance(item, bool) and abs(item) >= _SHORTEST_NUMBER:
-            item = str(item) if abs(item) < 10**1000 else ""
+            item = str(item) if item.bit_length() < _LONGEST_NUMBER_BITS else ""
         if not isinstance(item, str):
             return
         self._leaves.append(_Leaf(self._length, self._length + len(item), container, key, is_key))
