@@ -284,7 +284,7 @@ def test_no_secret_survives_in_a_value(value: Any) -> None:
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
 def test_a_text_file_is_redacted_in_its_own_encoding(encoding: str) -> None:
     content = "name;mail\nJosé;ada@example.org\n".encode(encoding)
     expected = "name;mail\nJosé;[redacted:email]\n".encode(encoding)
