@@ -2,7 +2,8 @@
 
 An allow-list. What the kernel knows and honest programs try is refused with EPERM, so that they can go on; what this
 table does not name answers ENOSYS, as on an older kernel, so that the C library falls back; what only an exploit asks
-for ends the cell, and is reported by name. The program is a binary search over the call's number (a linear list of 250 costs 0.4 ms to install).
+for ends the cell, and is reported by name. The program is a binary search over the call's number (a linear list of 250
+costs 0.4 ms to install).
 
 Sources: seccomp(2); the allow-lists were found by tracing numpy, pandas, matplotlib, scikit-learn, asyncio, threads,
 multiprocessing and sqlite3.
