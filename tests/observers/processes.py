@@ -1,0 +1,29 @@
+"""Processes as the kernel lists them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def parents() -> dict[int, int]:
+    """Every process of this machine and its parent; zombies are left out."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                # The name in parentheses may hold anything; after it come the state and the parent.
+                state, parent, *_ = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if state != "Z":
+                found[int(entry.name)] = int(parent)
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below ``pid``, nearer ones first."""
+    tree = parents()
+    found = [pid]
+    for parent in found:
+        found += sorted(child for child, of in tree.items() if of == parent)
+    return found[1:]
