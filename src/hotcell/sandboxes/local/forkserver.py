@@ -65,13 +65,13 @@ class ForkServer:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                self._process = self._spawn(theirs)
+                self._process = self._spawn(theirs, without)
             self._shake_hands(preload, without)
         except BaseException:
             self.close()
             raise
 
-    def _spawn(self, control: socket.socket) -> subprocess.Popen[bytes]:
+    def _spawn(self, control: socket.socket, without: frozenset[str]) -> subprocess.Popen[bytes]:
         # Appended, so that nothing beside the package can stand in for the standard library.
         place = str(Path(hotcell.__file__).parent.parent)
         supervisor = os.pidfd_open(os.getpid())
@@ -87,7 +87,7 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("HC_DBG") else subprocess.DEVNULL,
                 pass_fds=[control.fileno(), supervisor],
-                env=_ENVIRONMENT | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                env=_environment(without),
                 cwd="/",
                 start_new_session=True,  # a terminal's Ctrl-C is the application's to handle
             )
@@ -175,6 +175,11 @@ class ForkServer:
         """In a forked copy of the application: let go of the channel, which is the parent's."""
         self._control.close()
         self._process.returncode = 0  # not ours to wait for, nor to warn about
+
+
+def _environment(without: frozenset[str]) -> dict[str, str]:
+    passed_on = os.environ if "environment" in without else {name: os.environ.get(name) for name in _PASSED_ON}
+    return {name: value for name, value in passed_on.items() if value is not None} | _ENVIRONMENT
 
 
 def remove_tree(path: str) -> None:

@@ -57,7 +57,9 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
 
 def _fork_inside(config: dict[str, Any]) -> int:
     def build() -> None:
-        if "root-filesystem" not in config["without"]:
+        if "root-filesystem" in config["without"]:
+            mounts.keep_root()
+        else:
             config["links"] = mounts.build_root()
 
     return namespaces.fork_inside(build, frozenset(config["without"]))
