@@ -57,10 +57,7 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
 
 def _fork_inside(config: dict[str, Any]) -> int:
     def build() -> None:
-        if "root-filesystem" in config["without"]:
-            mounts.keep_root()
-        else:
-            config["links"] = mounts.build_root()
+        config["links"] = mounts.build_root(show_host="root-filesystem" in config["without"])
 
     return namespaces.fork_inside(build, frozenset(config["without"]))
 

@@ -74,13 +74,13 @@ def python_paths() -> list[str]:
     return list(dict.fromkeys(path for path in found if os.path.lexists(path)))
 
 
-def build_root() -> list[tuple[str, str]]:
+def build_root(*, show_host: bool = False) -> list[tuple[str, str]]:
     """Replace the root of this mount namespace for good. Needs CAP_SYS_ADMIN over it; raises OSError.
 
     Returns the links that each cell's own tmpfs must hold, as (link, target): a Python installed below /tmp.
     """
     # A directory before what lies in it: once it is bound, all of that is there.
-    sources = sorted([*_SYSTEM, *python_paths()], key=len)
+    sources = sorted([*_SYSTEM, *python_paths(), *(_host_directories() if show_host else ())], key=len)
     call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
     # A tmpfs over /tmp becomes the root; the old root, /tmp included, moves below it, to be read from and let go.
     staging = b"/tmp"
@@ -98,7 +98,8 @@ def build_root() -> list[tuple[str, str]]:
             _bring(path)
     _make_devices()
     for name, text in _ETC.items():
-        _write(f"/etc/{name}", text)
+        if not os.path.exists(f"/etc/{name}"):
+            _write(f"/etc/{name}", text)
     os.makedirs("/proc", exist_ok=True)
     call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
     os.makedirs(CELL, exist_ok=True)
@@ -111,11 +112,10 @@ def build_root() -> list[tuple[str, str]]:
     return stashed
 
 
-def keep_root() -> None:
-    """For a proof without this layer: the host's root, with only the place for a cell's own files laid over it."""
-    call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
-    call("mount", b"tmpfs", HOLDER.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755")
-    os.mkdir(CELL)
+def _host_directories() -> list[str]:
+    """What everybody may enter of the host's root, for a proof without a root of one's own."""
+    own = ("proc", "dev", "sys", "run", "tmp")
+    return [entry.path for entry in os.scandir("/") if entry.name not in own and entry.stat().st_mode & stat.S_IXOTH]
 
 
 def _stash(path: str, shown: str, stashed: list[tuple[str, str]]) -> None:

@@ -94,6 +94,7 @@ class Zygote:
         gc.collect()
         gc.freeze()
         self._light, self._deep = pages.learn(preload)
+        self._baseline = pages.address_space()
 
     def _make_init_parts(self) -> None:
         self._own_pids = os.pidfd_open(os.getpid())
@@ -187,7 +188,7 @@ class Zygote:
                 namespaced=self._namespaced,
                 links=self._links,
                 ruleset=self._ruleset,
-                baseline=pages.address_space(),
+                baseline=self._baseline,
                 without=self._without,
             )
         return self._plans[limits]
