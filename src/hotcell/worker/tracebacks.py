@@ -56,7 +56,7 @@ def describe(error: BaseException, source: Source) -> dict[str, Any]:
     """The ``error`` of a report: type, message, traceback, line, source_line. Never raises."""
     kind = type_name(error)
     # str() of a SyntaxError repeats the file and line, which have fields of their own.
-    message = str(error.msg) if _is_syntax_error(error) else safe_text(error)
+    message = safe_text(error.msg) if _is_syntax_error(error) else safe_text(error)
     number = _user_line(error, source)
     line = source.line(number)
     try:
@@ -66,11 +66,11 @@ def describe(error: BaseException, source: Source) -> dict[str, Any]:
         where = f'  File "{source.shown}", line {number}\n    {line}\n' if number else ""
         text = f"Traceback (most recent call last):\n{where}{kind}: {message}\n"
     return {
-        "type": _encodable(kind[:_SOURCE_LINE_CHARS]),
-        "message": _encodable(_cut(message, _MESSAGE_CHARS // 4, _MESSAGE_CHARS)),
-        "traceback": _encodable(_cut(text, _HEAD_CHARS, _TRACEBACK_CHARS)),
+        "type": encodable(kind[:_SOURCE_LINE_CHARS]),
+        "message": encodable(_cut(message, _MESSAGE_CHARS // 4, _MESSAGE_CHARS)),
+        "traceback": encodable(_cut(text, _HEAD_CHARS, _TRACEBACK_CHARS)),
         "line": number,
-        "source_line": _encodable(line),
+        "source_line": encodable(line),
     }
 
 
@@ -85,6 +85,11 @@ def safe_text(value: object) -> str:
         return str.__str__(str(value))
     except BaseException:  # noqa: BLE001  # __str__ is the cell's own code
         return f"<str() of this {type_name(value)} failed>"
+
+
+def encodable(text: str) -> str:
+    """Lone surrogates cannot be sent as UTF-8, so they are shown escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_failed_allocation(error: BaseException, source: Source) -> bool:
@@ -115,9 +120,12 @@ def _user_line(error: BaseException, source: Source) -> int:
     for entry in reversed(_entries(error)):
         if entry.tb_frame.f_code.co_filename == source.filename:
             return entry.tb_lineno or 0
-    if _is_syntax_error(error) and error.filename == source.filename:
-        return error.lineno or 0
-    return 0
+    if not _is_syntax_error(error):
+        return 0
+    # Its fields can be set to anything.
+    filename: object = error.filename
+    number: object = error.lineno
+    return number if type(filename) is str and filename == source.filename and type(number) is int else 0
 
 
 def _is_syntax_error(error: BaseException) -> TypeGuard[SyntaxError]:
@@ -201,8 +209,3 @@ def _cut(text: str, head: int, most: int) -> str:
     if len(text) <= most:
         return text
     return f"{text[:head]}\n[... {len(text) - most} characters left out ...]\n{text[head - most :]}"
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates cannot be sent as UTF-8, so they are shown escaped."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

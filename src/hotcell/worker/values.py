@@ -37,6 +37,8 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from hotcell.worker.tracebacks import encodable, type_name
+
 _DEPTH = 50
 _INT_BITS = 14_280  # 4,300 decimal digits, beyond which Python refuses to convert
 _REPR_CHARS = 8_000
@@ -76,15 +78,10 @@ def short_repr(value: Any, function: Callable[[Any], str], most: int = _REPR_CHA
             return f"<int of {value.bit_length()} bits>"
         text = str.__str__(function(value))
     except BaseException as error:  # noqa: BLE001  # __repr__ is the cell's own code
-        name = type.__dict__["__name__"].__get__(type(error))
-        text = f"<repr failed: {name}>"
+        text = f"<repr failed: {type_name(error)}>"
     if len(text) > most:
         text = f"{text[: most * 3 // 4]}...{text[-most // 5 :]}"
-    return _encodable(text)
-
-
-def _encodable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return encodable(text)
 
 
 _bounded = reprlib.Repr()
@@ -125,7 +122,7 @@ class _Converter:
             self._spend(2)
             return data
         self._spend(len(data) + 2)
-        return _encodable(data)
+        return encodable(data)
 
     def _spend(self, size: int) -> None:
         self._left -= size
@@ -159,7 +156,7 @@ class _Converter:
         if type(data) is not str:
             data = _dumps(data)
         self._spend(len(data) + 4)
-        return _encodable(data)
+        return encodable(data)
 
     def named_parts(self, value: Any, depth: int) -> Any:
         """A tuple, or a namedtuple by its field names."""

@@ -137,6 +137,13 @@ def test_a_syntax_error_has_line_text_and_no_frames(fail):
     assert error["traceback"].startswith('  File "<cell>", line 2')
 
 
+@pytest.mark.parametrize("field", ["msg", "lineno", "filename", "text", "offset"])
+def test_a_syntax_error_whose_fields_were_replaced_is_still_reported(fail, field: str):
+    liar = "class Liar:\n    __eq__ = __str__ = __int__ = __index__ = lambda *_: 1 / 0\n"
+    text = f"{liar}e = SyntaxError('m', ('<cell>', 1, 1, 'x'))\ne.{field} = Liar()\nraise e"
+    assert (fail(text).error["type"], fail(text).error["line"]) == ("SyntaxError", 5)
+
+
 def test_an_error_of_the_compiler_has_its_line(fail):
     error = fail("x = 1\nreturn x").error
     assert (error["type"], error["line"], error["source_line"]) == ("SyntaxError", 2, "return x")
