@@ -114,14 +114,21 @@ def build_root(*, show_host: bool = False) -> list[tuple[str, str]]:
 
 
 def _stash(path: str, shown: str, stashed: list[tuple[str, str]]) -> None:
-    if any(shown.startswith(link + "/") for link, _ in stashed) or not os.path.exists("/old" + path):
+    """Bind ``path`` where no cell's tmpfs covers it, and note the link that shows it at its own place."""
+    old = "/old" + path
+    if any(shown.startswith(link + "/") for link, _ in stashed):
+        return
+    if os.path.islink(old):
+        stashed.append((shown, os.readlink(old)))
         return
     target = f"{_STASH}/{len(stashed)}"
-    if os.path.isdir("/old" + path):
+    if os.path.isdir(old):
         os.makedirs(target)
-    else:
+    elif os.path.exists(old):
         _write(target, "")
-    _bind("/old" + path, target)
+    else:
+        return
+    _bind(old, target)
     stashed.append((shown, target))
 
 
