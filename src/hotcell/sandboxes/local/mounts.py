@@ -119,7 +119,10 @@ def _stash(path: str, shown: str, stashed: list[tuple[str, str]]) -> None:
     if any(shown.startswith(link + "/") for link, _ in stashed):
         return
     if os.path.islink(old):
-        stashed.append((shown, os.readlink(old)))
+        link = os.readlink(old)
+        stashed.append((shown, link))
+        if os.path.isabs(link):
+            _bring(link)
         return
     target = f"{_STASH}/{len(stashed)}"
     if os.path.isdir(old):
