@@ -30,7 +30,7 @@ _RESERVE_BYTES = 4 << 20
 _set_trace, _set_profile, _set_recursion_limit = sys.settrace, sys.setprofile, sys.setrecursionlimit
 _join_threads: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]  # what Python calls at its end
 _getpid, _exit_process = os.getpid, os._exit
-_count_threads = _thread._count
+_count, _count_threads = len, _thread._count
 _BUILTINS = dict(builtins.__dict__)
 _run_exit_functions = atexit._run_exitfuncs
 _count_exit_functions = atexit._ncallbacks
@@ -177,7 +177,7 @@ def _report(outcome: str, exit_code: int, **parts: Any) -> dict[str, Any]:
 def _exit_work() -> tuple[int, int, int]:
     """Changes when the cell leaves something to do at its end."""
     processes: Any = sys.modules.get("multiprocessing.process")
-    return _count_exit_functions(), len(_finalize._registry), len(processes._children) if processes else 0
+    return _count_exit_functions(), _count(_finalize._registry), _count(processes._children) if processes else 0
 
 
 def _end_as_python_does(before: tuple[int, int, int]) -> None:

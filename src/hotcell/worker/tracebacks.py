@@ -6,6 +6,7 @@ import linecache
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from opcode import opmap
 from types import TracebackType
 from typing import Any, TypeGuard
@@ -96,10 +97,8 @@ def is_failed_allocation(error: BaseException, source: Source) -> bool:
     """Whether it is a MemoryError that nobody in the cell raised by hand."""
     if not issubclass(type(error), MemoryError):
         return False
-    own = [entry for entry in _entries(error) if entry.tb_frame.f_code.co_filename == source.filename]
-    if not own or own[-1].tb_lasti < 0:
-        return True
-    return own[-1].tb_frame.f_code.co_code[own[-1].tb_lasti] != _RAISE
+    entry = _innermost(error, source)
+    return entry is None or entry.tb_lasti < 0 or entry.tb_frame.f_code.co_code[entry.tb_lasti] != _RAISE
 
 
 def release_frames(error: BaseException) -> None:
@@ -107,19 +106,26 @@ def release_frames(error: BaseException) -> None:
     traceback.clear_frames(_TRACEBACK.__get__(error))
 
 
-def _entries(error: BaseException) -> list[TracebackType]:
-    entries = []
+def _entries(error: BaseException) -> Iterator[TracebackType]:
     entry = _TRACEBACK.__get__(error)
     while entry is not None:
-        entries.append(entry)
+        yield entry
         entry = entry.tb_next
-    return entries
+
+
+def _innermost(error: BaseException, source: Source) -> TracebackType | None:
+    """Where in the cell's own text it happened. Keeps no list, as memory may be what ran out."""
+    found = None
+    for entry in _entries(error):
+        if entry.tb_frame.f_code.co_filename == source.filename:
+            found = entry
+    return found
 
 
 def _user_line(error: BaseException, source: Source) -> int:
-    for entry in reversed(_entries(error)):
-        if entry.tb_frame.f_code.co_filename == source.filename:
-            return entry.tb_lineno or 0
+    entry = _innermost(error, source)
+    if entry is not None:
+        return entry.tb_lineno or 0
     if not _is_syntax_error(error):
         return 0
     # Its fields can be set to anything.
@@ -152,7 +158,7 @@ def _trim(error: BaseException) -> None:
         pending.extend((other, depth + 1) for other in linked if other is not None)
 
 
-def _without_ours(entries: list[TracebackType]) -> TracebackType | None:
+def _without_ours(entries: Iterator[TracebackType]) -> TracebackType | None:
     kept = [entry for entry in entries if not entry.tb_frame.f_code.co_filename.startswith(_HERE)]
     if len(kept) > 2 * _FRAMES_PER_END:
         kept = kept[:_FRAMES_PER_END] + kept[-_FRAMES_PER_END:]
