@@ -6,54 +6,33 @@ with Executor(LocalSandbox(preload=["numpy"]), policy=Policy.standard()) as exec
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import hashlib
 import logging
 import os
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hotcell import inputs
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError, SandboxUnavailable
 from hotcell.output_check import OutputCheck
 from hotcell.policy import Policy
-from hotcell.results import (
-    CheckReport,
-    ExecutionResult,
-    IsolationLevel,
-    SandboxInfo,
-    Severity,
-    Status,
-    Timings,
-    Violation,
-)
+from hotcell.results import CheckReport, ExecutionResult, IsolationLevel, SandboxInfo, Status
 from hotcell.sandboxes.base import Cancellation, RunRequest, Sandbox
+from hotcell.steps import Admission, Steps, as_bytes
 from hotcell.validators import syntax, tree
 from hotcell.validators.output import Redactor
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _log = logging.getLogger("hotcell")
 _DEFAULT_REDACTOR = Redactor()
 _ASYNC_THREADS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Admission:
-    """What the admit hook is asked about, before the code is looked at."""
-
-    execution_id: str
-    code_sha256: str
-    code_bytes: int
-    policy: str
-    sandbox: str
-    config: SandboxConfig
 
 
 class Executor:
@@ -115,7 +94,7 @@ class Executor:
         given = inputs.check_files(files, config)
         globs = inputs.check_artifacts(artifacts)
         cancellation = cancellation or Cancellation()
-        steps = _Steps(code, self._require_isolation())
+        steps = Steps(code, self._require_isolation())
         try:
             if self._admit is not None:
                 self._admit(steps.admission(self.policy, config))
@@ -160,6 +139,8 @@ class Executor:
         cancellation: Cancellation | None = None,
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
+        import asyncio  # here, as it takes longer to import than all the rest, and the command line does without
+
         cancellation = cancellation or Cancellation()
         job = self._threads.submit(
             self.execute,
@@ -203,6 +184,8 @@ class Executor:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        import asyncio
+
         await asyncio.to_thread(self.close)
 
     def _require_isolation(self) -> SandboxInfo:
@@ -224,69 +207,6 @@ class Executor:
             _log.exception("The record hook failed for execution %s (%s)", result.execution_id, result.status.value)
 
 
-class _Steps:
-    """What is known of one execution so far: its identity, its findings and how long each step took."""
-
-    def __init__(self, code: object, sandbox: SandboxInfo) -> None:
-        self._began = self._last = perf_counter()
-        self._seconds: dict[str, float] = {}
-        self._step = "admit"
-        self._sandbox = sandbox
-        self._id = uuid.uuid4().hex
-        data = _as_bytes(code)
-        self._code_bytes = len(data)
-        self._sha256 = hashlib.sha256(data).hexdigest()
-        self.violations: tuple[Violation, ...] = ()
-        self.refused = False
-
-    def admission(self, policy: Policy, config: SandboxConfig) -> Admission:
-        return Admission(
-            execution_id=self._id,
-            code_sha256=self._sha256,
-            code_bytes=self._code_bytes,
-            policy=policy.name,
-            sandbox=self._sandbox.name,
-            config=config,
-        )
-
-    def finished(self, step: str, found: tuple[Violation, ...] = ()) -> None:
-        now = perf_counter()
-        self._seconds[f"{step}_seconds"] = now - self._last
-        self._last = now
-        self._step = step
-        self.violations += found
-        self.refused = self.refused or any(item.severity is Severity.ERROR for item in found)
-
-    def ran(self, acquire_seconds: float, run_seconds: float) -> None:
-        self._seconds.update(acquire_seconds=acquire_seconds, run_seconds=run_seconds)
-        self._step = "sandbox"
-        self._last = perf_counter()
-
-    def result(self, status: Status, reason: str, decided_by: str, **parts: Any) -> ExecutionResult:
-        return ExecutionResult(
-            status=status,
-            reason=reason,
-            decided_by=decided_by,
-            violations=self.violations,
-            timings=Timings(**self._seconds, total_seconds=perf_counter() - self._began),
-            sandbox=self._sandbox,
-            execution_id=self._id,
-            code_sha256=self._sha256,
-            **parts,
-        )
-
-    def rejected(self) -> ExecutionResult:
-        """The result for code that the last step refused."""
-        worst = next(item for item in self.violations if item.severity is Severity.ERROR)
-        where = f" (line {worst.line})" if worst.line else ""
-        return self.result(Status.REJECTED, f"{worst.rule}{where}: {worst.message}", self._step)
-
-    def failed(self, error: Exception) -> ExecutionResult:
-        """The result that is recorded for an exception of ours."""
-        decided_by = "sandbox" if "admit_seconds" in self._seconds else "admit"
-        return self.result(Status.FAILED, f"{type(error).__name__}: {error}", decided_by)
-
-
 class _Threads:
     """The threads behind the async methods: made when first needed, and anew in a forked child."""
 
@@ -300,6 +220,8 @@ class _Threads:
             self._lock, self._pool, self._owner = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._pool = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="hotcell")
             return self._pool.submit(function, *args, **kwargs)
 
@@ -307,12 +229,6 @@ class _Threads:
         if self._pool is not None and self._owner == os.getpid():
             self._pool.shutdown()
         self._pool = None
-
-
-def _as_bytes(code: object) -> bytes:
-    if isinstance(code, str):
-        return code.encode("utf-8", "surrogatepass")
-    return bytes(code) if isinstance(code, bytes | bytearray) else b""
 
 
 def _local_sandbox() -> Sandbox:
@@ -379,6 +295,8 @@ async def arun(
     cancellation: Cancellation | None = None,
 ) -> ExecutionResult:
     """The async twin of ``run``."""
+    import asyncio
+
     executor = await asyncio.to_thread(_default.get)
     return await executor.aexecute(
         code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
@@ -396,7 +314,7 @@ def check(code: str | bytes, *, policy: Policy | None = None) -> CheckReport:
         found += tree.inspect(parsed.tree, parsed.text, policy)
     return CheckReport(
         violations=found,
-        code_sha256=hashlib.sha256(_as_bytes(code)).hexdigest(),
+        code_sha256=hashlib.sha256(as_bytes(code)).hexdigest(),
         policy=policy.name,
         syntax_seconds=middle - began,
         policy_seconds=perf_counter() - middle,

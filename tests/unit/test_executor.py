@@ -15,10 +15,11 @@ import pytest
 import hotcell
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError, QuotaExceeded, SandboxCrashed, SandboxUnavailable
-from hotcell.executor import Admission, Executor, check
+from hotcell.executor import Executor, check
 from hotcell.policy import Policy
 from hotcell.results import Artifact, ErrorInfo, ExecutionResult, IsolationLevel, SandboxInfo, Status, Usage
 from hotcell.sandboxes.base import Cancellation, RunOutcome, RunRequest, Sandbox
+from hotcell.steps import Admission
 
 KEY = "AKIA" + "Z7Q2M4XKPW5TB3RD"
 
