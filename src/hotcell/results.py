@@ -190,7 +190,7 @@ class ExecutionResult:
     reason: str
     """One sentence: why this status, and which layer decided."""
     decided_by: str
-    """The step that decided: ``admit``, ``syntax``, ``policy``, ``code``, ``limits``, ``kernel``, ``caller`` or ``sandbox``."""
+    """Who decided: ``admit``, ``syntax``, ``policy``, ``code``, ``limits``, ``kernel``, ``caller`` or ``sandbox``."""
     stdout: str = ""
     stderr: str = ""
     value: Any = None
