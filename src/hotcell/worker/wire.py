@@ -26,11 +26,13 @@ DIRECTORY = 5
 """worker -> us: the work directory's descriptor comes with this frame; sent before the code runs."""
 RESULT = 6
 """worker -> us: JSON, what ``runner.run`` returned. The last frame."""
+TOUCH = 7
+"""us -> worker, while nobody waits: spend a moment on making the first request quicker, and say READY again."""
 
 CHUNK = 1 << 20
 MAX_DEPTH = 64
 
-FROM_US = {REQUEST: 1 << 28, DATA: CHUNK}
+FROM_US = {REQUEST: 1 << 28, DATA: CHUNK, TOUCH: 0}
 
 
 def from_worker(result_bytes: int) -> dict[int, int]:

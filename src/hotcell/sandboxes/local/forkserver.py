@@ -118,7 +118,7 @@ class ForkServer:
         """True when each cell has a user id that nothing else has."""
         self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
 
-    def make(self, limits: Limits, *, touch: bool) -> LocalCell:
+    def make(self, limits: Limits) -> LocalCell:
         """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed."""
         if os.getpid() != self._owner:
             raise SandboxCrashed("This fork server belongs to the parent process.")
@@ -126,7 +126,7 @@ class ForkServer:
         group = self.groups.take() if self.groups else None
         try:
             with self._lock:
-                self._control.send(PREPARE.pack(touch, *limits))
+                self._control.send(PREPARE.pack(*limits))
                 answer, handles, _, _ = socket.recv_fds(self._control, 1024, _MAX_HANDLES, socket.MSG_CMSG_CLOEXEC)
             if answer[:1] != MADE:
                 raise _refusal(answer)

@@ -12,7 +12,7 @@ import struct
 from typing import NamedTuple
 
 from hotcell.sandboxes.local import kernel, landlock, mounts, seccomp
-from hotcell.sandboxes.local.kernel import NR, libc
+from hotcell.sandboxes.local.kernel import NR
 
 RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE = 8, 12
 SLACK_BYTES = 2 << 30
@@ -39,16 +39,18 @@ class Step(NamedTuple):
 
     layer: str
     what: str
-    arguments: tuple[object, ...]
-    """Number first, ready for ``syscall``."""
+    arguments: tuple[int, ...]
+    """Number first, ready for ``kernel.syscall``."""
+    kept: tuple[bytes, ...]
+    """What the addresses among them point to."""
     optional: bool = False
     """An old kernel may lack it; nothing else depends on it."""
 
 
 def _step(layer: str, name: str, *arguments: kernel.Argument, optional: bool = False) -> Step:
-    ready = [ctypes.c_long(item) if isinstance(item, int) else item for item in arguments]
-    # Pointers go as 64-bit values too; the step keeps the bytes alive.
-    return Step(layer, name, (ctypes.c_long(NR[name]), *ready), optional)
+    rest = [0] * (kernel.ARGUMENT_COUNT - len(arguments))
+    kept = tuple(item for item in arguments if isinstance(item, bytes))
+    return Step(layer, name, (NR[name], *map(kernel.address, arguments), *rest), kept, optional)
 
 
 def _prctl(layer: str, *arguments: int, optional: bool = False) -> Step:
@@ -148,8 +150,8 @@ def _privileges(*, namespaced: bool) -> list[Step]:
 
 def walk(steps: list[Step]) -> None:
     """Make the calls. Raises OSError naming the layer of the first that fails."""
-    syscall = libc.syscall
-    for layer, what, arguments, optional in steps:
+    syscall = kernel.syscall
+    for layer, what, arguments, _, optional in steps:
         if syscall(*arguments) < 0 and not optional:
             raise kernel.failure(f"layer {layer}: {what}")
 
@@ -157,11 +159,10 @@ def walk(steps: list[Step]) -> None:
 def install_filter(program: seccomp.Filter) -> int:
     """The last wall: from here on only allowed calls. Returns the descriptor that tells of others; raises OSError."""
     flags = seccomp.SECCOMP_FILTER_FLAG_SPEC_ALLOW | seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER
-    mode = seccomp.SECCOMP_SET_MODE_FILTER
-    listener: int = libc.syscall(ctypes.c_long(NR["seccomp"]), mode, flags, ctypes.byref(program))
-    if listener < 0:
-        raise kernel.failure("layer seccomp: seccomp")
-    return listener
+    try:
+        return kernel.call("seccomp", seccomp.SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(program))
+    except OSError as error:
+        raise OSError(error.errno, f"layer seccomp: {error.strerror}") from None
 
 
 def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | None:

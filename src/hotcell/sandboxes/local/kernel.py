@@ -18,18 +18,28 @@ MACHINE = platform.machine()
 NR: dict[str, int] = NUMBERS.get(MACHINE, {})
 
 libc = ctypes.PyDLL(None, use_errno=True)
-_syscall = libc.syscall
-_syscall.restype = ctypes.c_long
+syscall = libc.syscall
+syscall.restype = ctypes.c_long
+# Variadic C arguments default to int; addresses, flags and lengths are 64 bits wide.
+syscall.argtypes = [ctypes.c_long] * 7
+ARGUMENT_COUNT = 6
 fork: Callable[[], int] = libc.fork
 """``fork`` without Python's at-fork hooks (0.8 ms with numpy loaded); only for a process with one thread."""
 
-Argument = int | bytes | ctypes.Array[ctypes.c_char] | ctypes.Structure | None
+Argument = int | bytes | None
 
 
-def call(name: str, *args: Argument) -> int:
+def address(item: Argument) -> int:
+    """The number that a system call takes for an argument; the caller keeps bytes alive."""
+    if isinstance(item, bytes):
+        return ctypes.cast(ctypes.c_char_p(item), ctypes.c_void_p).value or 0
+    return item or 0
+
+
+def call(name: str, *arguments: Argument) -> int:
     """Make the system call ``name``; returns its result. Raises OSError with the call's name."""
-    # Variadic C arguments default to int: addresses, flags and lengths are 64 bits wide.
-    result: int = _syscall(NR[name], *(ctypes.c_long(item) if isinstance(item, int) else item for item in args))
+    rest = [0] * (ARGUMENT_COUNT - len(arguments))
+    result: int = syscall(NR[name], *map(address, arguments), *rest)
     if result < 0:
         raise failure(name)
     return result

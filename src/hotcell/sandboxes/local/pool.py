@@ -18,8 +18,10 @@ from hotcell.sandboxes.conversation import wait_until_ready
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
+from hotcell.worker import wire
 
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.01
+_IDLE_SECONDS = 0.005
 _END_TIMEOUT_SECONDS = 10.0
 _MOST_CELLS = 20_000
 _MOST_SECONDS = 3600.0
@@ -32,7 +34,9 @@ class Pool:
         self.server = server
         self._limits = limits
         self._size = size
-        self._ready: collections.deque[LocalCell] = collections.deque()
+        self._touched: collections.deque[LocalCell] = collections.deque()
+        self._fresh: collections.deque[LocalCell] = collections.deque()
+        self._last_take = 0.0
         self._ending: dict[int, LocalCell] = {}
         self._lock = threading.Lock()
         self._in_use = 0
@@ -63,17 +67,19 @@ class Pool:
         """A cell that is ready for its request. Raises SandboxError when none can be made."""
         with self._lock:
             self._in_use += 1
-            if limits == self._limits and self._ready:
-                return self._ready.popleft()
+            self._last_take = time.monotonic()
+            for ready in (self._touched, self._fresh):
+                if limits == self._limits and ready:
+                    return ready.popleft()
         try:
-            return self._make(limits, touch=False)
+            return self._make(limits)
         except BaseException:
             with self._lock:
                 self._in_use -= 1
             raise
 
-    def _make(self, limits: Limits, *, touch: bool) -> LocalCell:
-        cell = self.server.make(limits, touch=touch)
+    def _make(self, limits: Limits) -> LocalCell:
+        cell = self.server.make(limits)
         self._made += 1
         try:
             cell.alarm = wait_until_ready(cell)
@@ -117,12 +123,12 @@ class Pool:
             os.eventfd_write(self._wake, 1)
 
     def wait_until_full(self, timeout_seconds: float) -> bool:
-        """For benchmarks and at a server's start: True when every warm cell is there in time."""
+        """For benchmarks and at a server's start: True when every warm cell is there in time, pages touched."""
         deadline = time.monotonic() + timeout_seconds
-        while self._lacks() and time.monotonic() < deadline:
+        while len(self._touched) < self._size and time.monotonic() < deadline:
             self.nudge()
             time.sleep(0.002)
-        return not self._lacks()
+        return len(self._touched) >= self._size
 
     def retire(self) -> None:
         """Serve whoever holds a cell, then close."""
@@ -149,17 +155,18 @@ class Pool:
         self.server.forget_in_fork()
 
     def _let_go(self) -> None:
-        for cell in [*self._ready, *self._ending.values()]:
+        for cell in [*self._touched, *self._fresh, *self._ending.values()]:
             cell.close()
-        self._ready.clear()
+        self._touched.clear()
+        self._fresh.clear()
         self._ending.clear()
         self._epoll.close()
         os.close(self._wake)
 
     def _keep(self) -> None:
         while not self._closed:
-            # With nothing to make it sleeps until a cell ends or somebody nudges; else it tries again soon.
-            timeout = _PAUSE_SECONDS if self._lacks() and not self.broken else None
+            # With nothing to do it sleeps until a cell ends or somebody nudges; else it tries again soon.
+            timeout = _PAUSE_SECONDS if (self._lacks() or self._fresh) and not self.broken else None
             for handle, _ in self._epoll.poll(timeout):
                 if handle == self._wake:
                     with contextlib.suppress(BlockingIOError):
@@ -170,9 +177,10 @@ class Pool:
                 self.close()
             else:
                 self._refill()
+                self._touch_while_idle()
 
     def _lacks(self) -> bool:
-        return len(self._ready) < self._size and not self._retiring
+        return len(self._touched) + len(self._fresh) < self._size and not self._retiring
 
     def _see_end(self, handle: int) -> None:
         with self._lock:
@@ -189,13 +197,30 @@ class Pool:
     def _refill(self) -> None:
         while self._lacks() and not self._closed and not self.broken:
             try:
-                cell = self._make(self._limits, touch=not self._in_use)
+                cell = self._make(self._limits)
             except HotcellError:
                 return  # the next caller meets the same trouble and is told
             with self._lock:
-                self._ready.append(cell)
+                self._fresh.append(cell)
             if self._epoll.poll(0):
                 return  # ends to be seen first
+
+    def _touch_while_idle(self) -> None:
+        """Have the waiting cells touch the pages they will write, when no request has come for a moment."""
+        while not self._closed and not self._in_use and time.monotonic() - self._last_take > _IDLE_SECONDS:
+            with self._lock:
+                if not self._fresh:
+                    return
+                cell = self._fresh.popleft()
+            try:
+                cell.channel.sendall(wire.encode(wire.TOUCH))
+                wait_until_ready(cell)
+            except (OSError, HotcellError):
+                cell.kill()
+                self._watch_end(cell)
+                return
+            with self._lock:
+                self._touched.append(cell)
 
 
 def _becomes_readable(handle: int, timeout_seconds: float) -> bool:

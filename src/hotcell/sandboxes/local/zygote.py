@@ -26,8 +26,8 @@ from typing import Any, NoReturn
 from hotcell.sandboxes.local import jail, kernel, mounts, pages, seccomp
 from hotcell.worker import runner, serve
 
-PREPARE = struct.Struct("<?7Q")
-"""Touch pages ahead, then ``jail.Limits``."""
+PREPARE = struct.Struct("<7Q")
+"""``jail.Limits``."""
 MADE, REFUSED = b"M", b"R"
 END = struct.Struct("<iQQ")
 """Wait status, user and system CPU time in microseconds, of the cell's process and the children it waited for."""
@@ -66,8 +66,7 @@ class Zygote:
         self._plans: dict[jail.Limits, list[jail.Step]] = {}
         self._epoll = select.epoll()
         self._ruleset: int | None = None
-        self._light: pages.Ranges = []
-        self._deep: pages.Ranges = []
+        self._light = self._deep = pages.NOTHING
         self._own_pids = -1
         self._library_files: dict[int, str] = {}
 
@@ -80,8 +79,8 @@ class Zygote:
         if self._namespaced:
             mounts.make_own_place(self._links)
         before = _descriptors()
-        runner.prepare()
         pages.warm_up(preload)
+        runner.prepare()
         _check_alone()
         self._library_files = _readable_files(_descriptors() - before)
         if self._namespaced:
@@ -130,11 +129,11 @@ class Zygote:
         os._exit(0)
 
     def _make(self, request: bytes) -> None:
-        touch, *numbers = PREPARE.unpack(request)
+        limits = jail.Limits(*PREPARE.unpack(request))
         opened: list[int] = []
         try:
             handles = self._open(opened)
-            cell = self._fork(jail.Limits(*numbers), handles, touch)
+            cell = self._fork(limits, handles)
         except OSError as error:
             for handle in opened:
                 os.close(handle)
@@ -155,7 +154,7 @@ class Zygote:
         wire, their_wire, out, their_out, err, their_err, end, our_end = opened
         return [wire, out, err, end, their_wire, their_out, their_err, our_end]
 
-    def _fork(self, limits: jail.Limits, handles: list[int], touch: bool) -> _Cell:
+    def _fork(self, limits: jail.Limits, handles: list[int]) -> _Cell:
         *_, their_wire, their_out, their_err, our_end = handles
         steps = self._steps(limits)
         self._slot = (self._slot + 1) % _SLOT_COUNT
@@ -163,7 +162,7 @@ class Zygote:
         init, init_handle = self._start_init()
         pid = kernel.fork()
         if pid == 0:
-            self._become_cell(steps, (their_wire, their_out, their_err), touch, directory)
+            self._become_cell(steps, (their_wire, their_out, their_err), directory)
         if init:
             kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
         if pid < 0:
@@ -224,9 +223,7 @@ class Zygote:
         kernel.call("setns", handle, kernel.CLONE_NEWPID)
         return init, handle
 
-    def _become_cell(
-        self, steps: list[jail.Step], handles: tuple[int, int, int], touch: bool, directory: str | None
-    ) -> NoReturn:
+    def _become_cell(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> NoReturn:
         """In the child: streams, identity, jail, filter; then serve the one request."""
         their_wire, their_out, their_err = handles
         listener = -1
@@ -250,12 +247,10 @@ class Zygote:
             if "seccomp" not in self._without:
                 listener = jail.install_filter(self._own_filter())
             pages.touch(self._light)
-            if touch:
-                pages.touch(self._deep)
             pages.rehearse()
         except OSError as error:
             serve.fault(str(error))
-        serve.serve(work, listener)
+        serve.serve(work, listener, lambda: pages.touch(self._deep))
 
     def _close_descriptors(self) -> None:
         """All but the streams, the wire, and files that libraries hold open: those each cell has opened anew."""
