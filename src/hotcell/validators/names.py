@@ -96,7 +96,9 @@ def _imports(program: Program) -> None:
     for node in program.all(ast.Import):
         for item in node.names:
             check_module(program, item.name, node)
-            aliases[item.asname or item.name.partition(".")[0]] = item.name if item.asname else item.name.partition(".")[0]
+            aliases[item.asname or item.name.partition(".")[0]] = (
+                item.name if item.asname else item.name.partition(".")[0]
+            )
     for node in program.all(ast.ImportFrom):
         module = node.module or ""
         if node.level:
@@ -137,9 +139,17 @@ def _member_use(program: Program, dotted: str | None, node: Any) -> bool:
         rule = RULE_OF_MEMBER.get(head)
         if rule is None and head.partition(".")[0] in ("builtins",) and member in program.policy.builtins_denied:
             rule = rule_of_builtin(member)
-    if rule:
+    if rule and not (dotted == "os.kill" and _of_itself(program, node)):
         program.report(rule, node, f"{dotted.removeprefix('builtins.')} is not allowed.")
     return bool(rule)
+
+
+def _of_itself(program: Program, func: Any) -> bool:
+    """``os.kill(os.getpid(), ...)``: a program may end itself."""
+    for call in program.all(ast.Call):
+        if call.func is func and call.args and isinstance(call.args[0], ast.Call):
+            return program.resolve(call.args[0].func) == "os.getpid"
+    return False
 
 
 def _plain_names(program: Program) -> None:
@@ -372,6 +382,12 @@ def _type_call(program: Program, node: ast.Call) -> None:
         program.report("builtin.denied", node, "type() with more than one argument makes a class out of data.")
 
 
+def _function_type(program: Program, node: ast.Call) -> None:
+    """isinstance(f, types.FunctionType) is honest; making a function out of a code object is not."""
+    if (program.resolve(node.func) or "").startswith("types."):
+        program.report("code.dynamic", node, "A function is made out of a code object.")
+
+
 def _runs_text(program: Program, node: ast.Call) -> None:
     """Library functions that run or unpickle a text: look into it when it is known."""
     for argument in node.args[:2]:
@@ -392,6 +408,8 @@ _CALLS = {
     "attrgetter": _attribute_getter,
     "methodcaller": _attribute_getter,
     "type": _type_call,
+    "FunctionType": _function_type,
+    "LambdaType": _function_type,
     **dict.fromkeys(_IMPORT_CALLS, _import_call),
     **dict.fromkeys(_RUNS_TEXT, _runs_text),
 }
@@ -410,7 +428,7 @@ def _built_strings(program: Program) -> None:
     candidates = [
         node
         for node in program.all(ast.BinOp)
-        if node.op.__class__ is ast.Add and (_is_piece(node.right) or _is_piece(node.left))
+        if node.op.__class__ in (ast.Add, ast.Mod) and (_is_piece(node.right) or _is_piece(node.left))
     ]
     candidates += [node for node in program.all(ast.Subscript) if node.slice.__class__ is ast.Slice and node.slice.step]
     candidates += [
@@ -450,7 +468,9 @@ def _patterns(program: Program) -> None:
 def _plain_class(program: Program, node: ast.expr) -> bool:
     if not isinstance(node, ast.Name):
         return False
-    return node.id in ("int", "str", "float", "bool", "bytes", "list", "tuple", "dict", "set") or _only_a_class(program, node.id)
+    return node.id in ("int", "str", "float", "bool", "bytes", "list", "tuple", "dict", "set") or _only_a_class(
+        program, node.id
+    )
 
 
 def _strict_attribute(program: Program, node: ast.Attribute) -> None:
@@ -493,8 +513,8 @@ def _strict_member(program: Program, dotted: str, node: Any) -> None:
 
 def _strict_definitions(program: Program) -> None:
     for node in program.all(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
-        if node.name.startswith("__") and node.name not in SAFE_METHOD_NAMES:
-            program.report("name.underscore", node, f"Defining {node.name} is not allowed.")
+        if node.name not in SAFE_METHOD_NAMES:
+            _strict_binding(program, node.name, node)
     for node in program.all(ast.ClassDef):
         if node.keywords:
             program.report("escape.gadget", node, "A class with a metaclass or keywords is not allowed.")
@@ -516,7 +536,7 @@ def _strict_definitions(program: Program) -> None:
 
 
 def _strict_binding(program: Program, name: str, node: Any) -> None:
-    if name.startswith("__"):
+    if name.startswith("__") or name in GADGETS:
         program.report("name.underscore", node, f"The name {name} is not allowed.")
 
 

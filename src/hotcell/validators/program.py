@@ -274,6 +274,10 @@ def _bindings(program: Program) -> dict[str, list[ast.expr | None]]:
         _bind_parameters(node, values)
     for node in program.all(ast.withitem):
         bind(node.optional_vars, None)
+    for node in program.all(ast.Match):
+        for case in node.cases:
+            if isinstance(case.pattern, ast.MatchAs) and case.pattern.name:
+                values.setdefault(case.pattern.name, []).append(node.subject)
     return values
 
 

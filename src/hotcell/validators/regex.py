@@ -69,13 +69,18 @@ def _ambiguous(body: list[Any]) -> bool:
     """Whether two rounds of the body can match what one round matches."""
     for index, item in enumerate(body):
         others = body[:index] + body[index + 1 :]
-        if item[0] in _REPEATS and item[1][1] >= _MANY and all(_nullable(other) for other in others):
+        if item[0] in _REPEATS and item[1][1] >= _MANY and all(_same_again(item, other) for other in others):
             return True
         if item[0] is codes.SUBPATTERN and not others and _ambiguous(list(item[1][3])):
             return True
     if len(body) == 1 and body[0][0] is codes.BRANCH:
         return _branches_overlap([list(branch) for branch in body[0][1][1]])
     return False
+
+
+def _same_again(item: Any, other: Any) -> bool:
+    """Whether ``other`` leaves it open where the repetition ``item`` ends: it may be empty, or repeat the same."""
+    return _nullable(other) or (other[0] in _REPEATS and bool(_characters(item) & _characters(other)))
 
 
 def _branches_overlap(branches: list[list[Any]]) -> bool:

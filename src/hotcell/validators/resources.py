@@ -17,7 +17,9 @@ _MAX_SLEEP_SECONDS = 600
 
 _MATERIALISERS = frozenset("list tuple set sorted frozenset dict array deque bytearray bytes".split())
 _CONSUMERS = _MATERIALISERS | frozenset("sum max min len all any Counter join".split())
-_ARRAY_MAKERS = frozenset("zeros ones empty full arange linspace rand randn random eye identity randint normal uniform".split())
+_ARRAY_MAKERS = frozenset(
+    "zeros ones empty full arange linspace rand randn random eye identity randint normal uniform".split()
+)
 _PADDERS = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
 _BLOCKS_OR_ENDS = frozenset(
     """exit quit _exit abort next input get recv recvfrom accept throw wait send readline read get_nowait popleft pop
@@ -25,7 +27,9 @@ _BLOCKS_OR_ENDS = frozenset(
 )
 _NESTED_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _LOOPS = (ast.While, ast.For, ast.AsyncFor)
-_PATTERN_CALLS = frozenset("compile match search fullmatch findall finditer sub subn split contains extract replace".split())
+_PATTERN_CALLS = frozenset(
+    "compile match search fullmatch findall finditer sub subn split contains extract replace".split()
+)
 
 
 def check_resources(program: Program) -> None:
@@ -50,7 +54,11 @@ def _always_true(test: ast.expr) -> bool:
         return isinstance(test.operand, ast.Constant) and not test.operand.value
     if isinstance(test, (ast.List, ast.Tuple, ast.Set)):
         return bool(test.elts)
-    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], (ast.Eq, ast.Is, ast.GtE, ast.LtE)):
+    if (
+        isinstance(test, ast.Compare)
+        and len(test.ops) == 1
+        and isinstance(test.ops[0], (ast.Eq, ast.Is, ast.GtE, ast.LtE))
+    ):
         left, right = test.left, test.comparators[0]
         return isinstance(left, ast.Constant) and isinstance(right, ast.Constant) and left.value == right.value
     return False
@@ -62,7 +70,9 @@ def _can_end(program: Program, loop: Any) -> bool:
     while stack:
         node, ours = stack.pop()
         program.work -= 1
-        if program.work < 0 or isinstance(node, (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await, ast.Assert)):
+        if program.work < 0 or isinstance(
+            node, (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await, ast.Assert)
+        ):
             return True
         if isinstance(node, ast.Break) and ours:
             return True
@@ -177,7 +187,12 @@ def _power(program: Program, node: Any, base_node: ast.expr, exponent_node: ast.
         return  # a float overflows at once
     base = program.folder.number(base_node)
     exponent = _big_number(program, exponent_node)
-    if base is not None and exponent is not None and abs(base) > 1 and exponent * (abs(base).bit_length() - 1) > _MAX_RESULT_BITS:
+    if (
+        base is not None
+        and exponent is not None
+        and abs(base) > 1
+        and exponent * (abs(base).bit_length() - 1) > _MAX_RESULT_BITS
+    ):
         program.report("resource.giant", node, "The power has more than twelve million digits.")
 
 
@@ -208,7 +223,11 @@ def _repeated(program: Program, node: ast.BinOp) -> int | None:
         unit = values[0] if len(values) == 1 else None
     if isinstance(unit, (ast.List, ast.Tuple)):
         return times * len(unit.elts) if times * len(unit.elts) > _MAX_ITEMS else None
-    text = program.folder.fold(unit) if not isinstance(unit, ast.Constant) or isinstance(unit.value, (str, bytes)) else None
+    text = (
+        program.folder.fold(unit)
+        if not isinstance(unit, ast.Constant) or isinstance(unit.value, (str, bytes))
+        else None
+    )
     if isinstance(text, (str, bytes)):
         return times * len(text) if times * len(text) > _MAX_TEXT else None
     return None
@@ -228,7 +247,11 @@ def _sized_call(program: Program, node: ast.Call, name: str) -> None:
     number = program.folder.number(first)
     method = isinstance(node.func, ast.Attribute)
     too_many = None
-    if name in ("bytearray", "bytes", "urandom", "token_bytes", "randbytes", "truncate") and number and number > _MAX_TEXT:
+    if (
+        name in ("bytearray", "bytes", "urandom", "token_bytes", "randbytes", "truncate")
+        and number
+        and number > _MAX_TEXT
+    ):
         too_many = number
     elif name in _PADDERS and method and number and number > _MAX_TEXT:
         too_many = number

@@ -8,7 +8,9 @@ from typing import Any
 
 from hotcell.validators.program import Program
 
-_LOOKS_LIKE_PATH = re.compile(r"^[/~\\]|^[A-Za-z]:[\\/]|\.\.[/\\]|^\.\.$|\.ssh|\.aws|\.env$|id_rsa|\.netrc|\.kube|\.git-cred|\.bash")
+_LOOKS_LIKE_PATH = re.compile(
+    r"^[/~\\]|^[A-Za-z]:[\\/]|\.\.[/\\]|^\.\.$|\.ssh|\.aws|\.env$|id_rsa|\.netrc|\.kube|\.git-cred|\.bash"
+)
 _SECRET_PATH = re.compile(
     r"""^/etc/(?:passwd|shadow|gshadow|sudoers|group|ssh|ssl|cron|crontab|hosts|resolv\.conf|fstab|profile|ld\.so|systemd|pam)
     |^/proc/(?:self|thread-self|[0-9]+|kcore|kallsyms|keys|sysrq|net|mounts|sys)(?:/(?!status$|statm$|stat$)|$)
@@ -139,7 +141,18 @@ def _called_paths(program: Program, node: ast.Call, depth: int) -> list[str]:
         heads = parts[0]
         tail = "/".join(part[0] if part else "*" for part in parts[1:])
         return [tail if tail.startswith("/") else f"{head.rstrip('/')}/{tail}" for head in heads]
-    if name in ("expanduser", "abspath", "realpath", "Path", "PosixPath", "str", "fspath", "resolve", "normpath", "joinpath"):
+    if name in (
+        "expanduser",
+        "abspath",
+        "realpath",
+        "Path",
+        "PosixPath",
+        "str",
+        "fspath",
+        "resolve",
+        "normpath",
+        "joinpath",
+    ):
         inner = node.args[0] if node.args else func.value if isinstance(func, ast.Attribute) else None
         return _paths(program, inner, depth + 1)
     known = program.folder.text(node)

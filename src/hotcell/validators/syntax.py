@@ -97,11 +97,7 @@ def _decode(code: object, policy: Policy) -> str:
         _check_cookie(text, _PLAIN_ENCODINGS | _SINGLE_BYTE_ENCODINGS)
     else:
         raise _Refusal("syntax.type", f"The code is {type(code).__name__}, not text.")
-    text = text.removeprefix("\ufeff")
-    null = text.find("\0")
-    if null >= 0:
-        raise _Refusal("syntax.encoding", "The source holds a null character.", null, "Remove the null character.")
-    return text
+    return text.removeprefix("\ufeff")
 
 
 def _decode_bytes(code: bytes, policy: Policy) -> str:
@@ -141,6 +137,9 @@ def _check_cookie(text: str, allowed: frozenset[str]) -> None:
 
 def _measure(text: str, policy: Policy) -> None:
     """Refuse what would cost the parser too much; linear, and next to nothing for short text."""
+    null = text.find("\0")
+    if null >= 0:
+        raise _Refusal("syntax.encoding", "The source holds a null character.", null, "Remove the null character.")
     if len(text) <= _HARMLESS_LENGTH and policy.max_tokens >= _HARMLESS_LENGTH:
         _check_numbers(text)
         return

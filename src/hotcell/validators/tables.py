@@ -28,7 +28,7 @@ RULE_OF_MEMBER = _table(
             wsgiref.simple_server.make_server urllib.urlopen urllib.urlretrieve multiprocessing.connection""",
         "memory.raw": "numpy.ctypeslib numpy.core._internal._ctypes",
         "code.dynamic": """
-            builtins.eval builtins.exec builtins.compile types.CodeType types.FunctionType types.LambdaType
+            builtins.eval builtins.exec builtins.compile types.CodeType
             numpy.testing.runstring numpy.f2py.compile numpy.f2py.capi_maps distutils.core.run_setup
             importlib.util.spec_from_file_location importlib.util.spec_from_loader importlib.util.module_from_spec
             importlib.machinery importlib._bootstrap importlib._bootstrap_external sys.meta_path sys.path_hooks
@@ -70,7 +70,9 @@ GADGETS = frozenset(
 )
 """Attributes that step from an ordinary object into the interpreter."""
 
-HONEST_GADGETS = frozenset("__getattribute__ __reduce_ex__ __func__ __self__ __mro__ __bases__ __base__ tb_next".split())
+HONEST_GADGETS = frozenset(
+    "__getattribute__ __reduce_ex__ __func__ __self__ __mro__ __bases__ __base__ tb_next".split()
+)
 """Gadgets that ordinary code also uses; under `standard` they are judged by where they are used."""
 
 CLASS_WALKS = frozenset({"__base__", "__bases__", "__mro__"})
