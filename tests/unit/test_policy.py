@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,3 +130,19 @@ def test_presets_are_ordered_from_strict_to_permissive() -> None:
     order = {"off": 0, "warning": 1, "error": 2}
     for rule in CATALOGUE:
         assert order[rule.strict] >= order[rule.standard] >= order[rule.permissive], rule.id
+
+
+def test_reference_page_lists_every_rule_as_the_catalogue_has_it() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 8]
+    levels = [f"{rule.strict} | {rule.standard} | {rule.permissive}" for rule in CATALOGUE]
+    assert rows == [
+        f"| `{rule.id}` | {rule.refuses} | {rule.why} | {rule.fix} | {level} |"
+        for rule, level in zip(CATALOGUE, levels, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Policy)])
+def test_reference_page_names_every_field(field: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
+    assert f"| `{field}` |" in page

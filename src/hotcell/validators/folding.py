@@ -10,7 +10,8 @@ import ast
 import base64
 import binascii
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 Value = str | bytes | int | list[Any]
@@ -37,7 +38,7 @@ _CODECS = frozenset({"rot13", "rot_13", "utf-8", "utf8", "ascii", "latin-1", "la
 class Folder:
     """Works out expressions over the names whose one value is known."""
 
-    def __init__(self, values: dict[str, list[ast.expr | None]]) -> None:
+    def __init__(self, values: Callable[[], Mapping[str, list[ast.expr | None]]]) -> None:
         self._values = values
         self._known: dict[int, Value | None] = {}
         self._work = 20_000
@@ -72,14 +73,14 @@ class Folder:
     def choices(self, node: ast.expr | None) -> list[Value] | None:
         """All values a name may have, such as those of a loop over a literal list; None when one is not known."""
         if isinstance(node, ast.Name):
-            folded = [self.fold(item) for item in self._values.get(node.id, [None])]
+            folded = [self.fold(item) for item in self._values().get(node.id, [None])]
         else:
             folded = [self.fold(node)]
         known = [item for item in folded if item is not None]
         return known if len(known) == len(folded) else None
 
     def _name(self, node: ast.Name, depth: int) -> Value | None:
-        values = self._values.get(node.id, ())
+        values = self._values().get(node.id, ())
         return self.fold(values[0], depth) if len(values) == 1 else None
 
     def _binary(self, node: ast.BinOp, depth: int) -> Value | None:
@@ -158,8 +159,9 @@ class Folder:
         if isinstance(items, (int, type(None))) or len(items) > 200:
             return None
         results = []
+        outer = dict(self._values())
         for item in items:
-            inner = Folder({**self._values, loop.target.id: [ast.Constant(item)]})
+            inner = Folder(partial(_with, outer, loop.target.id, item))
             inner._work = 200
             self._work -= 50
             value = inner.fold(node.elt, depth)
@@ -229,6 +231,11 @@ class Folder:
             return _DECODERS[name](values[0])  # type: ignore[no-any-return]  # each gives bytes
         except (ValueError, TypeError):
             return None
+
+
+def _with(values: dict[str, list[ast.expr | None]], name: str, item: Any) -> dict[str, list[ast.expr | None]]:
+    values[name] = [ast.Constant(item)]
+    return values
 
 
 def _module_function(name: str, values: list[Value | None]) -> Value | None:

@@ -154,14 +154,15 @@ def _of_itself(program: Program, func: Any) -> bool:
 
 def _plain_names(program: Program) -> None:
     hot = _hot_names(program.policy) | program.aliases.keys() if program.aliases else _hot_names(program.policy)
-    strict = program.strict
+    names = program.all(ast.Name)
+    found = [node for node in names if node.id in hot]
+    if not found and not program.strict:
+        return
     called = {id(call.func) for call in program.all(ast.Call) if call.args or call.keywords}
-    for node in program.all(ast.Name):
-        name = node.id
-        if name in hot:
-            _hot_name(program, node, id(node) in called)
-        if strict:
-            _strict_name(program, node, id(node) in called)
+    for node in found:
+        _hot_name(program, node, id(node) in called)
+    for node in names if program.strict else ():
+        _strict_name(program, node, id(node) in called)
 
 
 def _strict_name(program: Program, node: ast.Name, called: bool) -> None:
@@ -295,14 +296,12 @@ _CATALOGUES = frozenset({"builtins", "builtins.__dict__", "os.__dict__", "sys.__
 
 def _calls(program: Program) -> None:
     renamed = _renamed(program)
-    for node in program.all(ast.Call):
-        func = node.func
-        name = func.id if func.__class__ is ast.Name else func.attr if func.__class__ is ast.Attribute else ""
-        handler = _CALLS.get(renamed.get(name, name))
+    for name, node in program.calls:
+        handler = _CALLS.get(renamed.get(name, name)) if name else None
         if handler:
             handler(program, node)
-        elif func.__class__ is ast.Call or func.__class__ is ast.Subscript:
-            _member_use(program, program.resolve(func), node)
+        elif not name and node.func.__class__ in (ast.Call, ast.Subscript):
+            _member_use(program, program.resolve(node.func), node)
 
 
 def _renamed(program: Program) -> dict[str, str]:
@@ -431,12 +430,9 @@ def _built_strings(program: Program) -> None:
         if node.op.__class__ in (ast.Add, ast.Mod) and (_is_piece(node.right) or _is_piece(node.left))
     ]
     candidates += [node for node in program.all(ast.Subscript) if node.slice.__class__ is ast.Slice and node.slice.step]
-    candidates += [
-        node
-        for node in program.all(ast.Call)
-        if (node.func.attr if node.func.__class__ is ast.Attribute else getattr(node.func, "id", "")) in _BUILDERS
-    ]
-    for node in [*candidates, *program.all(ast.JoinedStr)]:
+    candidates += [node for name, node in program.calls if name in _BUILDERS]
+    candidates += [node for node in program.all(ast.JoinedStr) if any(_is_literal_field(item) for item in node.values)]
+    for node in candidates:
         text = program.folder.fold(node)
         if isinstance(text, bytes):
             text = text.decode("latin-1")
@@ -446,6 +442,10 @@ def _built_strings(program: Program) -> None:
 
 def _is_piece(node: Any) -> bool:
     return node.__class__ is ast.Call or (node.__class__ is ast.Constant and node.value.__class__ in (str, bytes))
+
+
+def _is_literal_field(node: ast.expr) -> bool:
+    return node.__class__ is ast.FormattedValue and node.value.__class__ in (ast.Constant, ast.Call)  # type: ignore[attr-defined]
 
 
 _BUILDERS = frozenset(

@@ -121,8 +121,18 @@ class Program:
     def folder(self) -> Folder:
         """Works out constant expressions over the program's names."""
         if self._folder is None:
-            self._folder = Folder(self.values)
+            self._folder = Folder(lambda: self.values)
         return self._folder
+
+    @cached_property
+    def calls(self) -> list[tuple[str, ast.Call]]:
+        """Every call with the last part of the called name; empty where something without a name is called."""
+        named = []
+        for node in self.all(ast.Call):
+            func = node.func
+            kind = func.__class__
+            named.append((func.id if kind is ast.Name else func.attr if kind is ast.Attribute else "", node))
+        return named
 
     @cached_property
     def may_raise(self) -> bool:

@@ -41,8 +41,11 @@ def check_resources(program: Program) -> None:
         _for_loop(program, node)
     for node in program.all(ast.BinOp):
         _operation(program, node)
-    for node in program.all(ast.Call):
-        _call(program, node)
+    for name, node in program.calls:
+        if name in _INTERESTING and node.args:
+            _sized_call(program, node, name)
+            if name in _PATTERN_CALLS:
+                _pattern(program, node)
     for node in program.all(ast.ListComp, ast.SetComp, ast.DictComp):
         _comprehension(program, node)
 
@@ -114,7 +117,8 @@ def _for_loop(program: Program, node: ast.For) -> None:
 def _doubling(program: Program, loop: ast.For) -> None:
     """``text += text``, thirty times or more, of something that was a text or a list."""
     for node in loop.body:
-        target = value = None
+        target: ast.expr | None = None
+        value: ast.expr | None = None
         if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
             target, value = node.target, node.value
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp):
@@ -171,8 +175,10 @@ def _range_length(program: Program, node: Any) -> int | None:
 def _operation(program: Program, node: ast.BinOp) -> None:
     operator = node.op.__class__
     if operator is ast.Pow:
+        if node.right.__class__ is ast.Constant and node.right.value.__class__ is int and node.right.value < 10_000:
+            return
         _power(program, node, node.left, node.right)
-    elif operator is ast.Mult:
+    elif operator is ast.Mult and (_may_repeat(node.left) or _may_repeat(node.right)):
         size = _repeated(program, node)
         if size:
             program.report("resource.giant", node, f"The repetition has {_count(size)} items.")
@@ -180,6 +186,15 @@ def _operation(program: Program, node: ast.BinOp) -> None:
         shift = program.folder.number(node.right)
         if shift is not None and shift > _MAX_RESULT_BITS:
             program.report("resource.giant", node, f"The number has {_count(shift)} bits.")
+
+
+def _may_repeat(node: ast.expr) -> bool:
+    """Whether this side of a product looks like a text or list, or like a number large enough to matter."""
+    kind = node.__class__
+    if kind is ast.Constant:
+        value = node.value  # type: ignore[attr-defined]  # the class was compared, for speed
+        return value.__class__ in (str, bytes) or (value.__class__ is int and value > 1_000_000)
+    return kind in (ast.List, ast.Tuple, ast.JoinedStr, ast.BinOp)
 
 
 def _power(program: Program, node: Any, base_node: ast.expr, exponent_node: ast.expr) -> None:
@@ -231,15 +246,6 @@ def _repeated(program: Program, node: ast.BinOp) -> int | None:
     if isinstance(text, (str, bytes)):
         return times * len(text) if times * len(text) > _MAX_TEXT else None
     return None
-
-
-def _call(program: Program, node: ast.Call) -> None:
-    func = node.func
-    name = func.id if func.__class__ is ast.Name else func.attr if func.__class__ is ast.Attribute else ""
-    if name in _INTERESTING and node.args:
-        _sized_call(program, node, name)
-        if name in _PATTERN_CALLS:
-            _pattern(program, node)
 
 
 def _sized_call(program: Program, node: ast.Call, name: str) -> None:

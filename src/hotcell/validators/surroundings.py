@@ -52,8 +52,8 @@ def check_surroundings(program: Program) -> None:
     """Every check of this module."""
     _environment(program)
     if _may_touch_files(program):
-        for node in program.all(ast.Call):
-            _file_call(program, node)
+        for name, node in program.calls:
+            _file_call(program, name, node)
         for node in program.all(ast.BinOp):
             if node.op.__class__ is ast.Div:
                 _secret_path(program, node, node)
@@ -69,9 +69,8 @@ def _may_touch_files(program: Program) -> bool:
     return any(node.attr in ("home", "expanduser") for node in program.all(ast.Attribute))
 
 
-def _file_call(program: Program, node: ast.Call) -> None:
+def _file_call(program: Program, name: str, node: ast.Call) -> None:
     func = node.func
-    name = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
     name = program.aliases.get(name, name).rpartition(".")[2]
     opens = name in _OPENERS or name in _DESTROYERS
     if not opens and name not in program.defined:
@@ -166,9 +165,7 @@ def _environment(program: Program) -> None:
         mentions += [node for node in program.all(ast.Name) if node.id in aliased]
     if mentions:
         _environment_uses(program, [node for node in mentions if program.resolve(node) in _ENVIRONMENT])
-    for node in program.all(ast.Call):
-        func = node.func
-        name = func.attr if func.__class__ is ast.Attribute else func.id if func.__class__ is ast.Name else ""
+    for name, node in program.calls:
         if name in ("getenv", "getenvb") and node.args:
             _credential(program, node.args[0], node)
 
