@@ -8,6 +8,7 @@ the table is an error on the receiving side and nothing else.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -81,7 +82,10 @@ class Decoder:
 def decode_json(payload: bytes) -> dict[str, Any]:
     """The object in a control frame. Raises WireError for anything but one JSON object of bounded depth."""
     try:
-        value = json.loads(payload, parse_constant=_refuse_constant)
+        value = json.loads(payload.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        if b"\\ud" in payload.lower():
+            # Half a surrogate pair is text that nothing can write down; "?" stands for it.
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -104,6 +108,13 @@ def _is_deeper_than(value: Any, limit: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number too large")
+    return number
 
 
 def _refuse_constant(name: str) -> float:

@@ -103,18 +103,18 @@ class LocalCell:
                 waiting += _children(pid)
         return found
 
-    def sample(self) -> int:
-        """The memory it holds now on top of the preloaded heap, all processes together, in bytes."""
+    def holds_more_than(self, memory_bytes: int) -> bool:
+        """True when all its processes together hold more on top of the preloaded heap; counts them on the way."""
         processes = self.processes()
         self.peak_processes = max(self.peak_processes, len(processes))
-        if self.group is not None:
-            return 0  # the kernel watches
+        if self.group is not None:  # the kernel watches, and may have killed one of them already
+            return self.group.was_out_of_memory()
         held = sum(max(0, _resident_bytes(pid) - self._memory_before) for pid in processes)
         if len(processes) > 1 and held > self.peak_bytes:
             # Forked children share pages with their parent: count each page once.
             held = max(0, sum(_proportional_bytes(pid) for pid in processes) - self._memory_before)
         self.peak_bytes = max(self.peak_bytes, held)
-        return held
+        return held > memory_bytes
 
     def measure_peak(self) -> int:
         """The most memory it held at once, in bytes."""

@@ -98,6 +98,8 @@ NAMESPACE_FLAGS = 0x7E020000
 CLONE_PARENT = 0x8000
 CLONE_THREAD = 0x10000
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902
+F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15
 AF_UNIX = 1
 PRCTL_ALLOWED = (2, 3, 7, 15, 16, 21, 23, 27, 29, 30, 38, 39, 40, 41, 42, 0x53564D41)
 """What reads, and names, timer slack, huge pages and PR_SET_VMA; all that loosens or hides a process is refused."""
@@ -128,10 +130,6 @@ def _has_bits(argument: int, bits: int, then: int, otherwise: int) -> list[Instr
     return [(_LOAD, 0, 0, _low(argument)), (_JSET, 0, 1, bits), (_RETURN, 0, 0, then), (_RETURN, 0, 0, otherwise)]
 
 
-def _lacks_bits(argument: int, bits: int, then: int, otherwise: int) -> list[Instruction]:
-    return _has_bits(argument, bits, otherwise, then)
-
-
 def rules(*, processes: bool, own_pid: int | None) -> dict[str, int | list[Instruction]]:
     """What happens at each call, by name: an action, or instructions that look at the arguments.
 
@@ -150,14 +148,18 @@ def rules(*, processes: bool, own_pid: int | None) -> dict[str, int | list[Instr
     table["socketpair"] = _is_any(0, (AF_UNIX,), ALLOW, refuse)
     table["prctl"] = _is_any(0, PRCTL_ALLOWED, ALLOW, refuse)
     if not processes:
+        threads_only = _has_bits(0, CLONE_THREAD, ALLOW, refuse)
         table |= dict.fromkeys(("fork", "vfork", "execve", "execveat"), refuse)
-        table["clone"] = _lacks_bits(0, CLONE_THREAD, refuse, ALLOW)
+        table["clone"] = [*_has_bits(0, NAMESPACE_FLAGS | CLONE_PARENT, refuse, ALLOW)[:-1], *threads_only]
     if own_pid is not None:
         # Without a PID namespace the host's processes have numbers here; without mounts its files have names.
         confined = _is_any(0, (own_pid,), ALLOW, refuse)
         table |= dict.fromkeys(("kill", "tgkill", "prlimit64", "sched_setaffinity", "setpgid", "setpriority"), refuse)
         table |= {"kill": confined, "tgkill": confined, "prlimit64": _is_any(0, (0, own_pid), ALLOW, refuse)}
         table["tkill"] = refuse
+        # A descriptor's owner gets its signals, whoever that is.
+        table["fcntl"] = _is_any(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX), refuse, ALLOW)
+        table["ioctl"] = _is_any(1, (TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP), refuse, ALLOW)
         # Landlock does not cover these, and the host's files may be the same user's: success without effect, so that
         # shutil.copy2 and the like go on.
         table |= dict.fromkeys((*_OWNERSHIP.split(), *_STAMPS.split()), _errno(0))

@@ -66,8 +66,12 @@ def _reported(report: dict[str, Any], request: RunRequest) -> _Decision:
         return Status.MEMORY_LIMIT, reason, "limits"
     if outcome == "exit":
         code = report.get("exit_code")
-        return Status.ERROR, f"The code exited with code {code if isinstance(code, int) else 1}.", "code"
-    return Status.ERROR, f"The code raised {error_of(report).type}.", "code"
+        known = isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= 255
+        return Status.ERROR, f"The code exited with code {code if known else 1}.", "code"
+    # The sentence is ours and is not cleaned or redacted, so nothing but a plain name may get into it.
+    name = error_of(report).type
+    plain = len(name) <= 100 and name.isascii() and all(part.isidentifier() for part in name.split("."))
+    return Status.ERROR, f"The code raised {name if plain else 'an exception'}.", "code"
 
 
 def _died(evidence: Evidence, request: RunRequest) -> _Decision:
@@ -75,14 +79,11 @@ def _died(evidence: Evidence, request: RunRequest) -> _Decision:
     if ending is None or ending.signal is None:
         code = ending.exit_code if ending else None
         return Status.ERROR, f"The process ended itself with exit code {code} before the code had finished.", "code"
-    if ending.signal == signal.SIGXCPU or evidence.cpu_seconds > request.config.effective_cpu_seconds:
+    if evidence.cpu_seconds > request.config.effective_cpu_seconds:
         return _cpu(request)
     if ending.signal == signal.SIGSYS:
-        return (
-            Status.KILLED,
-            "It made a system call of a foreign architecture, which the filter answers with SIGSYS.",
-            "kernel",
-        )
+        reason = "A signal ended it: SIGSYS, which the filter sends for a system call of a foreign architecture."
+        return Status.KILLED, reason, "kernel"
     return Status.KILLED, f"A signal ended it: {_name(ending.signal)}.", "kernel"
 
 

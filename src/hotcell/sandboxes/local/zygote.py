@@ -159,6 +159,8 @@ class Zygote:
         steps = self._steps(limits)
         self._slot = (self._slot + 1) % _SLOT_COUNT
         directory = self._make_directory()
+        if "reseed" not in self._without:
+            pages.reseed_libraries()
         init, init_handle = self._start_init()
         pid = kernel.fork()
         if pid == 0:
@@ -233,7 +235,8 @@ class Zygote:
             os.dup2(their_wire, serve.CHANNEL)
             self._reopen_library_files()
             if self._separate_ids:
-                os.setgroups([])
+                if os.getgroups():
+                    os.setgroups([])
                 os.setresgid(self._slot_id, self._slot_id, self._slot_id)
                 os.setresuid(self._slot_id, self._slot_id, self._slot_id)
             work = self._own_place(directory)
