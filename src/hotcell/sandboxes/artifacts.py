@@ -41,39 +41,41 @@ class _Collector:
 
     def walk(self, directory: int) -> None:
         entries = 0
-        waiting: list[tuple[int, str]] = [(os.dup(directory), "")]
+        waiting: list[tuple[str, ...]] = [()]
         while waiting:
-            handle, prefix = waiting.pop()
+            parts = waiting.pop()
+            try:
+                handle = _open_directory(directory, parts)
+            except OSError as error:
+                self.notes.append(f"{'/'.join(parts)} was not looked into: {error.strerror}.")
+                continue
             try:
                 with os.scandir(handle) as listing:
                     for entry in listing:
                         entries += 1
                         if entries > _MAX_ENTRIES:
                             self.notes.append(f"Only the first {_MAX_ENTRIES} files were looked at.")
-                            break
-                        self._visit(handle, prefix, entry.name, waiting)
+                            return
+                        if self._visit(handle, parts, entry.name):
+                            waiting.append((*parts, entry.name))
             finally:
                 os.close(handle)
-            if entries > _MAX_ENTRIES:
-                for rest, _ in waiting:
-                    os.close(rest)
-                return
 
-    def _visit(self, parent: int, prefix: str, part: str, waiting: list[tuple[int, str]]) -> None:
-        name = prefix + part
+    def _visit(self, parent: int, parts: tuple[str, ...], part: str) -> bool:
+        """Take the file if it is wanted; returns True for a directory to look into."""
+        name = "/".join((*parts, part))
         if not _is_safe(part):
-            self.notes.append(f"{name!a} was not collected: its name is not plain text.")
-            return
+            self.notes.append(f"{ascii(name)} was not collected: its name is not plain text.")
+            return False
         try:
             status = os.stat(part, dir_fd=parent, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                if name.count("/") < _MAX_DEPTH:
-                    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                    waiting.append((os.open(part, flags, dir_fd=parent), name + "/"))
-            elif any(fnmatch.fnmatchcase(candidate, glob) for glob in self._globs for candidate in (name, part)):
+                return len(parts) < _MAX_DEPTH
+            if any(fnmatch.fnmatchcase(candidate, glob) for glob in self._globs for candidate in (name, part)):
                 self._take(parent, part, name)
         except OSError as error:
             self.notes.append(f"{name} was not collected: {error.strerror}.")
+        return False
 
     def _take(self, parent: int, part: str, name: str) -> None:
         # O_NONBLOCK: a FIFO that took the file's place must not make us wait.
@@ -102,6 +104,18 @@ class _Collector:
         if status.st_size > self._room:
             return f"it does not fit artifact_bytes={self._config.artifact_bytes}"
         return ""
+
+
+def _open_directory(root: int, parts: tuple[str, ...]) -> int:
+    """Step by step from the root, following no link, so that only one descriptor is held at a time."""
+    handle = os.dup(root)
+    for part in parts:
+        try:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = inner
+    return handle
 
 
 def _is_safe(part: str) -> bool:
