@@ -54,7 +54,7 @@ class _Collector:
                     for entry in listing:
                         entries += 1
                         if entries > _MAX_ENTRIES:
-                            self.notes.append(f"Only the first {_MAX_ENTRIES} files were looked at.")
+                            self.notes.insert(0, f"Only the first {_MAX_ENTRIES} files were looked at.")
                             return
                         if self._visit(handle, parts, entry.name):
                             waiting.append((*parts, entry.name))
@@ -65,36 +65,43 @@ class _Collector:
         """Take the file if it is wanted; returns True for a directory to look into."""
         name = "/".join((*parts, part))
         if not _is_safe(part):
-            self.notes.append(f"{ascii(name)} was not collected: its name is not plain text.")
+            self.notes.append(f"{name!a} was not collected: its name is not plain text.")
             return False
         try:
             status = os.stat(part, dir_fd=parent, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
+                if len(parts) >= _MAX_DEPTH:
+                    self.notes.append(f"{name} was not looked into: it is more than {_MAX_DEPTH} folders deep.")
                 return len(parts) < _MAX_DEPTH
             if any(fnmatch.fnmatchcase(candidate, glob) for glob in self._globs for candidate in (name, part)):
-                self._take(parent, part, name)
+                reason = self._objection(status) or self._take(parent, part, name)
+                if reason:
+                    self.notes.append(f"{name} was not collected: {reason}.")
         except OSError as error:
             self.notes.append(f"{name} was not collected: {error.strerror}.")
         return False
 
-    def _take(self, parent: int, part: str, name: str) -> None:
+    def _take(self, parent: int, part: str, name: str) -> str:
+        """Read the file; returns why not, or nothing."""
         # O_NONBLOCK: a FIFO that took the file's place must not make us wait.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with open(os.open(part, flags, dir_fd=parent), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             reason = self._objection(status)
             if reason:
-                self.notes.append(f"{name} was not collected: {reason}.")
-                return
+                return reason
             content = bytearray()
-            while chunk := file.read(min(1 << 20, status.st_size + 1 - len(content))):
+            while chunk := file.read(min(1 << 20, status.st_size - len(content))):
                 content += chunk
         self._room -= len(content)
         data = bytes(content)
         digest = hashlib.sha256(data).hexdigest()
         self.artifacts.append(Artifact(name=name, size=len(data), sha256=digest, content=data))
+        return ""
 
     def _objection(self, status: os.stat_result) -> str:
+        if stat.S_ISLNK(status.st_mode):
+            return "it is a symbolic link"
         if not stat.S_ISREG(status.st_mode):
             return "it is not a regular file"
         if status.st_nlink != 1:
