@@ -44,6 +44,10 @@ class Companion:
             raise CompanionError(answer or "it ended")
         return answer
 
+    def time(self, code: str) -> float:
+        """Seconds that a guest took for a program. Raises CompanionError when it failed."""
+        return float(self.ask(repr(code)))
+
     def _read(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()

@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 PRINT = "print(1 + 1)"
 Run = Callable[[str], str]
@@ -27,7 +28,7 @@ def jupyter() -> Iterator[Run]:
     manager, client = start_new_kernel(kernel_name="python3")
     printed: list[str] = []
 
-    def hear(message: dict) -> None:
+    def hear(message: dict[str, Any]) -> None:
         printed.append(message["content"].get("text", ""))
 
     def run(code: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from benchmarks.companion import Companion, CompanionError
 from benchmarks.measure import Contender, Row, absent, interleave, milliseconds, ratio, timed
@@ -29,17 +30,11 @@ def measure(rounds: int) -> Iterator[Row]:
         contenders = [bare_python(), _fork(fork)]
         for name, code in PROGRAMS.items():
             contenders += [
-                Contender(name=f"ours {name}", once=timed(lambda code=code: execute(runner, code)), before=rest),
-                Contender(name=f"in process {name}", once=timed(lambda code=code: _in_process(code)), before=rest),
+                Contender(name=f"ours {name}", once=timed(partial(execute, runner, code)), before=rest),
+                Contender(name=f"in process {name}", once=timed(partial(_in_process, code)), before=rest),
             ]
             if isinstance(kernel, Companion):
-                contenders.append(
-                    Contender(
-                        name=f"jupyter {name}",
-                        once=lambda code=code: float(kernel.ask(repr(code))),
-                        before=rest,
-                    )
-                )
+                contenders.append(Contender(name=f"jupyter {name}", once=partial(kernel.time, code), before=rest))
         found = interleave(contenders, rounds)
     yield from _rows(found, "" if isinstance(kernel, Companion) else kernel)
 

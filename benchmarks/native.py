@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
+import subprocess
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 import hotcell
 from benchmarks.measure import Contender, Row, interleave, ratio
-from benchmarks.subjects import execute, executor
+from benchmarks.subjects import PYTHON, execute, executor, rested
 
 CPU_BOUND = """
 import time
@@ -45,22 +45,21 @@ result = time.perf_counter() - start
 
 def measure(rounds: int) -> Iterator[Row]:
     """Both programs in turn inside and outside; each times itself, so that no start is counted."""
-    outside = tempfile.mkdtemp(dir="/dev/shm") if os.path.isdir("/dev/shm") else tempfile.mkdtemp()
-    try:
-        with executor([], policy=hotcell.Policy.permissive()) as (runner, _):
-            yield from _rows(runner, outside, rounds)
-    finally:
-        shutil.rmtree(outside)
-
-
-def _rows(runner: hotcell.Executor, outside: str, rounds: int) -> Iterator[Row]:
-    contenders = [
-        Contender(name="cpu inside", once=lambda: _inside(runner, CPU_BOUND)),
-        Contender(name="cpu outside", once=lambda: _outside(CPU_BOUND, outside)),
-        Contender(name="files inside", once=lambda: _inside(runner, FILE_CALLS)),
-        Contender(name="files outside", once=lambda: _outside(FILE_CALLS, outside)),
-    ]
-    found = interleave(contenders, rounds)
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(dir=memory) as outside,
+        executor([], policy=hotcell.Policy.permissive()) as (runner, sandbox),
+    ):
+        rest = rested(sandbox)
+        contenders = [
+            contender
+            for name, code in (("cpu", CPU_BOUND), ("files", FILE_CALLS))
+            for contender in (
+                Contender(name=f"{name} inside", once=partial(_inside, runner, code), before=rest),
+                Contender(name=f"{name} outside", once=partial(_outside, code, outside), before=rest),
+            )
+        ]
+        found = interleave(contenders, rounds)
     for what, name, most in (
         ("CPU-bound code, inside / outside", "cpu", 1.03),
         ("20,000 open, read, close and stat, inside / outside", "files", 1.3),
@@ -75,6 +74,6 @@ def _inside(runner: hotcell.Executor, code: str) -> float:
 
 
 def _outside(code: str, place: str) -> float:
-    names: dict[str, Any] = {"place": place}
-    exec(compile(code, "<code>", "exec"), names)
-    return float(names["result"])
+    """In a process of its own, as inside; in this one our other threads would take their share."""
+    program = f"place = {place!r}\n{code}\nprint(result)"
+    return float(subprocess.run([PYTHON, "-I", "-c", program], check=True, capture_output=True).stdout)

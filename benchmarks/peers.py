@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.companion import Companion, CompanionError
@@ -118,4 +119,4 @@ def _guests(stack: contextlib.ExitStack) -> Iterator[tuple[str, Contender | str]
         except CompanionError as error:
             yield name, str(error)
         else:
-            yield name, Contender(name=name, once=lambda peer=peer: float(peer.ask(repr(PRINT))), every=every)
+            yield name, Contender(name=name, once=partial(peer.time, PRINT), every=every)

@@ -102,14 +102,19 @@ def rates(corpora: dict[str, list[str]]) -> None:
     print("| corpus | programs | strict | standard | permissive |")
     print("|---|---|---|---|---|")
     for name, codes in corpora.items():
-        counts = [sum(refuses(code, Policy.named(preset)) for code in codes) for preset in ("strict", "standard", "permissive")]
+        counts = [
+            sum(refuses(code, Policy.named(preset)) for code in codes)
+            for preset in ("strict", "standard", "permissive")
+        ]
         print(f"| {name} | {len(codes)} | " + " | ".join(str(count) for count in counts) + " |")
 
 
 def main() -> None:
     speed()
     print()
-    corpora = {f"tests/corpora, {name}": [code for _, code in load(name)] for name in ("hostile", "escapes", "legitimate")}
+    corpora = {
+        f"tests/corpora, {name}": [code for _, code in load(name)] for name in ("hostile", "escapes", "legitimate")
+    }
     for argument in sys.argv[1:]:
         corpora[Path(argument).name] = list(programs(Path(argument)))
     rates(corpora)
