@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hotcell.sandboxes.local import seccomp
 from hotcell.sandboxes.local.cgroups import Group
+from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.zygote import END
 
 _PAGE = resource.getpagesize()
@@ -37,7 +38,8 @@ class Ending:
 class LocalCell:
     """One cell: prepared, used once, then gone. Not thread-safe; one thread owns it, any thread may ``kill``."""
 
-    def __init__(self, handles: list[int], directory: str | None, group: Group | None) -> None:
+    def __init__(self, handles: list[int], directory: str | None, group: Group | None, limits: Limits) -> None:
+        self.limits = limits
         self.channel = socket.socket(fileno=handles[0])
         self.stdout, self.stderr, self.end, self._handle = handles[1:5]
         self.pid = _pid_of(self._handle)

@@ -135,7 +135,7 @@ class ForkServer:
                     "The application has no descriptors left for a cell (it needs about eight): raise its "
                     "RLIMIT_NOFILE (ulimit -n), or run fewer executions at once."
                 )
-            cell = LocalCell(handles, answer[1:].decode() or None, group)
+            cell = LocalCell(handles, answer[1:].decode() or None, group, limits)
             if group:
                 group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES)
         except BaseException as error:

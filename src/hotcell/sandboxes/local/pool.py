@@ -20,6 +20,7 @@ from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.worker import wire
 
+_MOST_STRANGERS = 4
 _PAUSE_SECONDS = 0.01
 _IDLE_SECONDS = 0.005
 _END_TIMEOUT_SECONDS = 10.0
@@ -28,7 +29,10 @@ _MOST_SECONDS = 3600.0
 
 
 class Pool:
-    """The warm cells of one fork server for one set of limits; other limits are served without warmth."""
+    """The warm cells of one fork server for one set of limits: those that are asked for.
+
+    Other limits are served without warmth; when nothing else is asked for any more, the pool turns to them.
+    """
 
     def __init__(self, server: ForkServer, limits: Limits, size: int) -> None:
         self.server = server
@@ -37,6 +41,7 @@ class Pool:
         self._touched: collections.deque[LocalCell] = collections.deque()
         self._fresh: collections.deque[LocalCell] = collections.deque()
         self._last_take = 0.0
+        self._strangers = _MOST_STRANGERS - 1  # the first request already shows which limits are in use
         self._ending: dict[int, LocalCell] = {}
         self._lock = threading.Lock()
         self._in_use = 0
@@ -68,15 +73,33 @@ class Pool:
         with self._lock:
             self._in_use += 1
             self._last_take = time.monotonic()
+            outgrown = self._follow(limits)
             for ready in (self._touched, self._fresh):
                 if limits == self._limits and ready:
                     return ready.popleft()
+        for cell in outgrown:
+            cell.kill()
+            self._watch_end(cell)
         try:
             return self._make(limits)
         except BaseException:
             with self._lock:
                 self._in_use -= 1
             raise
+
+    def _follow(self, limits: Limits) -> list[LocalCell]:
+        """Count requests for other limits than the pool's; returns the cells that are of no use any more."""
+        if limits == self._limits:
+            self._strangers = 0
+            return []
+        self._strangers += 1
+        if self._strangers < _MOST_STRANGERS:
+            return []
+        outgrown = [*self._touched, *self._fresh]
+        self._touched.clear()
+        self._fresh.clear()
+        self._limits, self._strangers = limits, 0
+        return outgrown
 
     def _make(self, limits: Limits) -> LocalCell:
         cell = self.server.make(limits)
@@ -200,8 +223,7 @@ class Pool:
                 cell = self._make(self._limits)
             except HotcellError:
                 return  # the next caller meets the same trouble and is told
-            with self._lock:
-                self._fresh.append(cell)
+            self._shelve(cell, self._fresh)
             if self._epoll.poll(0):
                 return  # ends to be seen first
 
@@ -219,8 +241,15 @@ class Pool:
                 cell.kill()
                 self._watch_end(cell)
                 return
-            with self._lock:
-                self._touched.append(cell)
+            self._shelve(cell, self._touched)
+
+    def _shelve(self, cell: LocalCell, ready: collections.deque[LocalCell]) -> None:
+        with self._lock:
+            if cell.limits == self._limits:
+                ready.append(cell)
+                return
+        cell.kill()
+        self._watch_end(cell)
 
 
 def _becomes_readable(handle: int, timeout_seconds: float) -> bool:
