@@ -9,10 +9,12 @@ _BY_RULE: dict[str, str] = {
     "network.access": """
         socket _socket ssl _ssl socketserver http.client http.server httplib urllib.request urllib2 urllib3 requests
         requests_html grequests httpx aiohttp httplib2 pycurl treq tornado twisted ftplib smtplib smtpd aiosmtplib
-        poplib imaplib nntplib telnetlib telnetlib3 xmlrpc asyncore asynchat paramiko asyncssh scp pysftp websocket websockets
+        poplib imaplib nntplib telnetlib telnetlib3 xmlrpc asyncore asynchat paramiko asyncssh scp pysftp websocket
+        websockets
         socketio engineio scapy dns dnslib whois nmap shodan impacket pcapy pyshark dpkt boto3 botocore aiobotocore s3fs
         gcsfs google.cloud azure redis aioredis pymongo motor psycopg2 psycopg asyncpg pymysql MySQLdb aiomysql kafka
-        pika grpc zmq nats paho stomp celery ldap3 hvac consul etcd3 docker kubernetes tweepy praw telebot telegram aiogram
+        pika grpc zmq nats paho stomp celery ldap3 hvac consul etcd3 docker kubernetes tweepy praw telebot telegram
+        aiogram
         discord slack_sdk twilio sendgrid yagmail mechanize selenium playwright pyppeteer scrapy cloudscraper socks stem
         multiprocessing.connection logging.handlers.SocketHandler pyngrok bluetooth serial usb wakeonlan miniupnpc
         netmiko napalm pysnmp sipsimple aioquic h2 speedtest youtube_dl yt_dlp openai anthropic""",
@@ -41,7 +43,7 @@ STRICT_IMPORTS = frozenset(
 STRICT_HIDDEN = frozenset(
     """
     functools.update_wrapper operator.attrgetter operator.methodcaller string.Formatter typing.get_type_hints
-    typing.ForwardRef    dataclasses.make_dataclass enum.EnumMeta enum.EnumType uuid.getnode re.Scanner hashlib.file_digest
+    typing.ForwardRef dataclasses.make_dataclass enum.EnumMeta enum.EnumType uuid.getnode re.Scanner hashlib.file_digest
     json.load json.dump zoneinfo.reset_tzpath zoneinfo.TZPATH base64.main calendar.main uuid.main""".split()
 )
 """Members of allowed modules that evaluate strings, read files or reach attributes by name; refused in `strict`."""

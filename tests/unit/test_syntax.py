@@ -79,6 +79,8 @@ def test_coding_line_hides_nothing_from_the_analysis() -> None:
 
 def test_a_lying_subclass_of_str_is_read_as_what_it_holds() -> None:
     class Liar(str):
+        __slots__ = ()
+
         def find(self, *_: object) -> int:
             return -1
 
@@ -159,7 +161,8 @@ sys.path[:0] = {path!r}
 from hotcell.policy import Policy
 from hotcell.validators.syntax import parse
 from hotcell.validators.tree import inspect
-pieces = ["-", "not ", "lambda:", "a**", "a+", "a if b else ", "~", "await ", "[", "(", "{{", "a.", "a<", "f'{{", "x:=", "*", "a[", "-\\\\\\n"]
+pieces = ["-", "not ", "lambda:", "a**", "a+", "a if b else ", "~", "await ", "[", "(", "{{", "a.", "a<", "f'{{",
+    "x:=", "*", "a[", "-\\\\\\n"]
 policy = Policy.standard()
 def work():
     for piece in pieces:

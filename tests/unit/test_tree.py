@@ -93,7 +93,8 @@ def test_allow_list_covers_submodules_only_below_its_names() -> None:
     [
         "import math\nprint(math.sqrt(2))",
         "from collections import Counter\nprint(Counter('abc').most_common(1))",
-        "class P:\n    def __init__(self, x):\n        super().__init__()\n        self.x = x\n    def __repr__(self): return f'P({self.x})'",
+        "class P:\n    def __init__(self, x):\n        super().__init__()\n        self.x = x",
+        "class P:\n    def __repr__(self): return f'{self.x}'\n    def __eq__(self, other): return self.x == other.x",
         "import datetime\nprint(datetime.datetime(2020, 1, 1).isoformat(), datetime.time(1))",
         "from functools import wraps, lru_cache\ndef d(f):\n    @wraps(f)\n    def g(*a): return f(*a)\n    return g",
         "print('{:>5} {}'.format(1, 2), f'{3:.2f}', getattr(3, 'real'))",

@@ -46,7 +46,7 @@ class Folder:
     def fold(self, node: ast.expr | None, depth: int = 0) -> Value | None:
         """The value of ``node``; None when it is not known, too large, or too much work."""
         if node.__class__ is ast.Constant:
-            value = node.value  # type: ignore[union-attr]  # the class was compared, for speed
+            value = node.value
             return value if value.__class__ in (str, bytes, int) else None
         if node is None or depth > _MAX_DEPTH or self._work < 0:
             return None
@@ -68,7 +68,7 @@ class Folder:
         if isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value.is_integer():
             return int(node.value)
         value = self.fold(node)
-        return value if value.__class__ is int else None  # type: ignore[return-value]  # bool is not a number here
+        return value if value.__class__ is int else None
 
     def choices(self, node: ast.expr | None) -> list[Value] | None:
         """All values a name may have, such as those of a loop over a literal list; None when one is not known."""
@@ -143,10 +143,12 @@ class Folder:
             return None
         try:
             if isinstance(node.slice, ast.Slice):
-                ends = [self.fold(end, depth) for end in (node.slice.lower, node.slice.upper, node.slice.step)]
+                ends: list[Any] = [
+                    self.fold(end, depth) for end in (node.slice.lower, node.slice.upper, node.slice.step)
+                ]
                 return base[slice(*ends)]
             index = self.fold(node.slice, depth)
-            return base[index] if isinstance(index, int) else None  # type: ignore[no-any-return]  # list[Any]
+            return base[index] if isinstance(index, int) else None
         except (IndexError, ValueError, TypeError):
             return None
 
@@ -212,14 +214,10 @@ class Folder:
                 return base.join(values[0])
             if name == "decode" and isinstance(base, bytes):
                 return codecs.decode(base, values[0]) if values and values[0] in _CODECS else base.decode()
-            if (
-                name == "format"
-                and isinstance(base, str)
-                and all(field in ("", *"0123456789") for field in _fields(base))
-            ):
+            if name == "format" and isinstance(base, str) and _plain_fields(base):
                 return base.format(*values)
             if name in _TEXT_METHODS and isinstance(base, str):
-                return _TEXT_METHODS[name](base, *values) if len(base) < 1000 else None  # type: ignore[no-any-return]
+                return _TEXT_METHODS[name](base, *values) if len(base) < 1000 else None
         except (TypeError, ValueError, LookupError, OverflowError):
             return None
         return None
@@ -228,7 +226,8 @@ class Folder:
         if name not in _DECODERS or not values or not isinstance(values[0], (str, bytes)):
             return None
         try:
-            return _DECODERS[name](values[0])  # type: ignore[no-any-return]  # each gives bytes
+            decoded: bytes = _DECODERS[name](values[0])
+            return decoded
         except (ValueError, TypeError):
             return None
 
@@ -242,7 +241,8 @@ def _module_function(name: str, values: list[Value | None]) -> Value | None:
     """``codecs.decode('...', 'rot13')`` and ``os.path.join('/', 'etc')``."""
     try:
         if name == "decode" and len(values) == 2 and values[1] in _CODECS:
-            return codecs.decode(values[0], values[1])  # type: ignore[no-any-return, call-overload]
+            decoded: str | bytes = _decode(values[0], values[1])
+            return decoded
         if name == "join" and values and all(isinstance(item, str) for item in values):
             return "/".join(str(item).rstrip("/") for item in values)
     except (TypeError, ValueError, LookupError):
@@ -250,12 +250,15 @@ def _module_function(name: str, values: list[Value | None]) -> Value | None:
     return None
 
 
-def _fields(template: str) -> list[str]:
-    return [piece.split("}")[0] for piece in template.split("{")[1:]]
+_decode: Callable[[Any, Any], Any] = codecs.decode  # its overloads do not cover text to text
+
+
+def _plain_fields(template: str) -> bool:
+    return all(piece.partition("}")[0] in ("", *"0123456789") for piece in template.split("{")[1:])
 
 
 def _plain_percent(template: str) -> bool:
-    return all(piece[:1] in "scd%" for piece in template.split("%")[1:])
+    return all(piece.startswith(("s", "c", "d", "%")) for piece in template.split("%")[1:])
 
 
 def _each(name: str, items: list[Any]) -> Value | None:
@@ -289,7 +292,7 @@ def _arithmetic(operator: ast.operator, left: int, right: int) -> int | None:
             return left % right
         case ast.LShift() if 0 <= right < _MAX_BITS:
             return left << right
-        case ast.Pow() if 0 <= right and left.bit_length() * right <= _MAX_BITS:
+        case ast.Pow() if right >= 0 and left.bit_length() * right <= _MAX_BITS:
             return int(left**right)
     return None
 

@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 import ast
-import re
-import sys
-import unicodedata
 from functools import lru_cache
 from typing import Any
 
-from hotcell.modules import RULE_OF_MODULE, STRICT_HIDDEN
+from hotcell.modules import RULE_OF_MODULE
 from hotcell.policy import Policy, rule_of_builtin
 from hotcell.validators.program import Program
+from hotcell.validators.strict import check_strict, listed, plain_class, strict_attribute, strict_member, strict_name
 from hotcell.validators.tables import (
     CLASS_WALKS,
     DISTINCT_METHODS,
     GADGETS,
-    HIDDEN_WORDS,
     HONEST_GADGETS,
     REACHING_MODULES,
     RULE_OF_MEMBER,
-    SAFE_DUNDER_NAMES,
-    SAFE_METHOD_NAMES,
     STRICT_ATTRIBUTES,
 )
+from hotcell.validators.texts import check_format, check_texts, runs_text
 
 _HOT_ATTRIBUTES = GADGETS | frozenset(name.rpartition(".")[2] for name in RULE_OF_MEMBER) | frozenset(DISTINCT_METHODS)
 _READABLE_CODE = frozenset(
     "co_argcount co_varnames co_name co_kwonlyargcount co_posonlyargcount co_flags co_filename co_firstlineno".split()
 )
 _IMPORT_CALLS = frozenset({"__import__", "import_module"})
-_SAME_NAME = frozenset({"datetime.time", "datetime.datetime", "time.time", "random.random", "copy.copy"})
-_FORMAT_FIELD = re.compile(r"\{[^{}]*[.\[][^{}]*\}")
-_FORMAT_GADGET = re.compile(r"\{[^{}]*__\w+[^{}]*\}|\{[^{}]*\.(?:gi|cr|ag|tb|f|co)_\w+[^{}]*\}")
-_CODE_IN_TEXT = re.compile(
-    r"__(?:import|subclasses|globals|builtins|class|bases|mro|code)__|\b(?:os\.(?:system|popen|exec|spawn|fork)|subprocess\b"
-    r"|import\s+(?:os|subprocess|socket|ctypes|pty)\b|eval\s*\(|exec\s*\()"
-)
 _RUNS_TEXT = frozenset(
-    """timeit repeat Timer run runctx eval query sympify parse_expr evaluate Template from_string lambdify compile_command
-    runsource runcode loads""".split()
+    """timeit repeat Timer run runctx eval query sympify parse_expr evaluate Template from_string lambdify
+    compile_command runsource runcode loads""".split()
 )
-_PICKLE_GADGET = re.compile(
-    rb"[ci](?:posix|nt|os|subprocess|builtins|__builtin__|sys|shutil|socket)\n|\x8c[\x00-\xff](?:posix|builtins|os|subprocess)\x94"
-)
-_PICKLERS = frozenset("pickle _pickle cPickle dill cloudpickle shelve joblib pandas numpy".split())
 
 
 @lru_cache(maxsize=32)
@@ -59,14 +44,10 @@ def check_names(program: Program, text: str) -> None:
     _attributes(program)
     _items(program)
     _calls(program)
-    _pickles(program)
-    _built_strings(program)
+    check_texts(program, text)
     _patterns(program)
     if program.strict:
-        _strict_definitions(program)
-        _strict_strings(program)
-    if not text.isascii():
-        _look_alikes(program, text)
+        check_strict(program)
 
 
 def check_module(program: Program, module: str, node: Any) -> None:
@@ -79,16 +60,8 @@ def check_module(program: Program, module: str, node: Any) -> None:
             program.report(rule, node, f"Importing {module} is not allowed.")
             return
         name = name.rpartition(".")[0]
-    if policy.imports_allowed is not None and not _listed(module, policy.imports_allowed):
+    if policy.imports_allowed is not None and not listed(module, policy.imports_allowed):
         program.report("import.denied", node, f"Importing {module} is not allowed; it is not on the list of modules.")
-
-
-def _listed(module: str, names: frozenset[str]) -> bool:
-    while module:
-        if module in names:
-            return True
-        module = module.rpartition(".")[0]
-    return False
 
 
 def _imports(program: Program) -> None:
@@ -126,7 +99,7 @@ def _import_from(program: Program, module: str, item: ast.alias, node: ast.Impor
         check_module(program, item.name, node)
         program.aliases[item.asname or item.name] = item.name
     if program.strict and full != "functools.wraps":
-        _strict_member(program, full, node)
+        strict_member(program, full, node)
 
 
 def _member_use(program: Program, dotted: str | None, node: Any) -> bool:
@@ -162,15 +135,7 @@ def _plain_names(program: Program) -> None:
     for node in found:
         _hot_name(program, node, id(node) in called)
     for node in names if program.strict else ():
-        _strict_name(program, node, id(node) in called)
-
-
-def _strict_name(program: Program, node: ast.Name, called: bool) -> None:
-    name = node.id
-    if (name.startswith("__") and name not in SAFE_DUNDER_NAMES) or name in GADGETS:
-        program.report("name.underscore", node, f"The name {name} is not allowed.")
-    elif name in ("getattr", "hasattr", "type") and not called:
-        program.report("escape.dynamic-attribute", node, f"{name} may only be called, with a name that is written out.")
+        strict_name(program, node, id(node) in called)
 
 
 def _hot_name(program: Program, node: ast.Name, called: bool) -> None:
@@ -179,7 +144,7 @@ def _hot_name(program: Program, node: ast.Name, called: bool) -> None:
         if isinstance(node.ctx, ast.Load):
             _member_use(program, program.aliases[name], node)
             if program.strict and program.aliases[name] == "functools.wraps":
-                _strict_member(program, "functools.wraps", node)
+                strict_member(program, "functools.wraps", node)
         return
     if not program.strict and (name in program.defined or not isinstance(node.ctx, ast.Load)):
         return
@@ -197,27 +162,27 @@ def _attributes(program: Program) -> None:
     attributes = program.all(ast.Attribute)
     if program.strict:
         for node in attributes:
-            _strict_attribute(program, node)
+            strict_attribute(program, node)
     for node in [node for node in attributes if node.attr in _HOT_ATTRIBUTES]:
         dotted = program.resolve(node)
-        if node.attr in GADGETS and not _honest(program, node, dotted):
+        if node.attr in GADGETS and not _honest(program, node):
             rule = "escape.class-walk" if node.attr in CLASS_WALKS else "escape.gadget"
             program.report(rule, node, f"The attribute {node.attr} leads to the interpreter's internals.")
         elif not _member_use(program, dotted, node) and dotted is None and node.attr in DISTINCT_METHODS:
             program.report(DISTINCT_METHODS[node.attr], node, f"{node.attr} is not allowed.")
     for node in [node for node in attributes if node.attr in ("format", "format_map")]:
-        _format(program, node)
+        check_format(program, node)
     for node in [node for node in attributes if node.attr in program.policy.builtins_denied]:
         _member_use(program, program.resolve(node), node)
 
 
-def _honest(program: Program, node: ast.Attribute, dotted: str | None) -> bool:
+def _honest(program: Program, node: ast.Attribute) -> bool:
     """Whether ordinary code uses this gadget in this way. Never so under `strict`."""
     attr, value = node.attr, node.value
     if program.strict:
         return False
     if attr == "__subclasses__":
-        return isinstance(value, ast.Name) and _only_a_class(program, value.id)
+        return isinstance(value, ast.Name) and program.only_a_class(value.id)
     if attr == "__code__" or attr == "f_code":
         return getattr(program.outer(node), "attr", None) in _READABLE_CODE
     if attr in _READABLE_CODE or attr == "__closure__":
@@ -234,10 +199,6 @@ def _honest(program: Program, node: ast.Attribute, dotted: str | None) -> bool:
     return True
 
 
-def _only_a_class(program: Program, name: str) -> bool:
-    return name not in program.values and name in program.classes
-
-
 def _walked(program: Program, node: ast.Attribute) -> bool:
     """``x.__class__.__base__``, ``x.__mro__[1]``, ``x.__base__.y``: steps, where a class's bases are only printed."""
     value = node.value
@@ -251,19 +212,6 @@ def _walked(program: Program, node: ast.Attribute) -> bool:
 
 def _is_literal_class(node: ast.Attribute) -> bool:
     return node.attr == "__class__" and not isinstance(node.value, (ast.Name, ast.Attribute))
-
-
-def _format(program: Program, node: ast.Attribute) -> None:
-    template = program.folder.text(node.value)
-    if template is None:
-        if program.strict and not _folds_to_other(program, node.value):
-            program.report("escape.format", node, "A format string that is not a literal could read any attribute.")
-    elif _FORMAT_GADGET.search(template) or (program.strict and _FORMAT_FIELD.search(template)):
-        program.report("escape.format", node, "The format string reads attributes of its arguments.")
-
-
-def _folds_to_other(program: Program, node: ast.expr) -> bool:
-    return isinstance(node, (ast.Constant, ast.JoinedStr)) and program.folder.text(node) is not None
 
 
 def _items(program: Program) -> None:
@@ -387,16 +335,6 @@ def _function_type(program: Program, node: ast.Call) -> None:
         program.report("code.dynamic", node, "A function is made out of a code object.")
 
 
-def _runs_text(program: Program, node: ast.Call) -> None:
-    """Library functions that run or unpickle a text: look into it when it is known."""
-    for argument in node.args[:2]:
-        value = program.folder.fold(argument)
-        if isinstance(value, str) and _CODE_IN_TEXT.search(value):
-            program.report("code.dynamic", node, "The text holds code that is not allowed.")
-        elif isinstance(value, bytes) and _PICKLE_GADGET.search(value):
-            program.report("code.dynamic", node, "The pickle would run code while it is loaded.")
-
-
 _CALLS = {
     "getattr": _get_attribute,
     "setattr": _get_attribute,
@@ -410,48 +348,8 @@ _CALLS = {
     "FunctionType": _function_type,
     "LambdaType": _function_type,
     **dict.fromkeys(_IMPORT_CALLS, _import_call),
-    **dict.fromkeys(_RUNS_TEXT, _runs_text),
+    **dict.fromkeys(_RUNS_TEXT, runs_text),
 }
-
-
-def _pickles(program: Program) -> None:
-    """A pickle written out as bytes that imports a dangerous module while it is loaded."""
-    if any(dotted.partition(".")[0] in _PICKLERS for dotted in program.aliases.values()):
-        for node in program.all(ast.Constant):
-            if node.value.__class__ is bytes and _PICKLE_GADGET.search(node.value):
-                program.report("code.dynamic", node, "The pickle would run code while it is loaded.")
-
-
-def _built_strings(program: Program) -> None:
-    """Texts put together from pieces that come to the name of something internal, or to code."""
-    candidates = [
-        node
-        for node in program.all(ast.BinOp)
-        if node.op.__class__ in (ast.Add, ast.Mod) and (_is_piece(node.right) or _is_piece(node.left))
-    ]
-    candidates += [node for node in program.all(ast.Subscript) if node.slice.__class__ is ast.Slice and node.slice.step]
-    candidates += [node for name, node in program.calls if name in _BUILDERS]
-    candidates += [node for node in program.all(ast.JoinedStr) if any(_is_literal_field(item) for item in node.values)]
-    for node in candidates:
-        text = program.folder.fold(node)
-        if isinstance(text, bytes):
-            text = text.decode("latin-1")
-        if isinstance(text, str) and (text in HIDDEN_WORDS or _CODE_IN_TEXT.search(text)):
-            program.report("escape.obfuscated", node, f"The pieces come to {text[:60]!r}.")
-
-
-def _is_piece(node: Any) -> bool:
-    return node.__class__ is ast.Call or (node.__class__ is ast.Constant and node.value.__class__ in (str, bytes))
-
-
-def _is_literal_field(node: ast.expr) -> bool:
-    return node.__class__ is ast.FormattedValue and node.value.__class__ in (ast.Constant, ast.Call)  # type: ignore[attr-defined]
-
-
-_BUILDERS = frozenset(
-    """join decode replace b64decode urlsafe_b64decode b32decode b16decode b85decode a85decode unhexlify fromhex chr lower
-    upper swapcase format strip""".split()
-)
 
 
 def _patterns(program: Program) -> None:
@@ -460,100 +358,6 @@ def _patterns(program: Program) -> None:
         for name in node.kwd_attrs:
             if name in GADGETS or (program.strict and (name.startswith("_") or name in STRICT_ATTRIBUTES)):
                 program.report("escape.gadget", node, f"The pattern reads the attribute {name}.")
-        if program.strict and node.patterns and not _plain_class(program, node.cls):
+        if program.strict and node.patterns and not plain_class(program, node.cls):
             # The class's __match_args__ decides which attributes are read.
             program.report("escape.gadget", node, "A positional pattern reads attributes that are not written out.")
-
-
-def _plain_class(program: Program, node: ast.expr) -> bool:
-    if not isinstance(node, ast.Name):
-        return False
-    return node.id in ("int", "str", "float", "bool", "bytes", "list", "tuple", "dict", "set") or _only_a_class(
-        program, node.id
-    )
-
-
-def _strict_attribute(program: Program, node: ast.Attribute) -> None:
-    attr = node.attr
-    if attr.startswith("_"):
-        if not (attr == "__init__" and _is_super(node.value)) and attr != "__name__":
-            program.report("name.underscore", node, f"The attribute {attr} is not allowed.")
-    else:
-        dotted = program.resolve(node)
-        if dotted:
-            _strict_member(program, dotted, node)
-            if dotted in _SAME_NAME:
-                return
-        if attr in STRICT_ATTRIBUTES:
-            program.report("escape.gadget", node, f"The attribute {attr} may lead out of the program.")
-
-
-def _is_super(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args
-
-
-def _strict_member(program: Program, dotted: str, node: Any) -> None:
-    head, _, member = dotted.rpartition(".")
-    if dotted == "functools.wraps" and not program.is_unary_call(node):
-        # Its other arguments name attributes to be copied.
-        program.report("escape.dynamic-attribute", node, "functools.wraps takes the wrapped function alone.")
-    elif dotted in STRICT_HIDDEN:
-        program.report("escape.dynamic-attribute", node, f"{dotted} reaches further than the policy allows.")
-    elif member.startswith("_"):
-        program.report("name.underscore", node, f"{dotted} is not a public name.")
-    elif (
-        member in sys.stdlib_module_names
-        and head.partition(".")[0] in program.aliases.values()
-        and dotted not in _SAME_NAME
-        and member != head
-        and not _listed(dotted, frozenset({"collections.abc"}))
-    ):
-        program.report("import.denied", node, f"{dotted} is a module that the policy does not list.")
-
-
-def _strict_definitions(program: Program) -> None:
-    for node in program.all(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
-        if node.name not in SAFE_METHOD_NAMES:
-            _strict_binding(program, node.name, node)
-    for node in program.all(ast.ClassDef):
-        if node.keywords:
-            program.report("escape.gadget", node, "A class with a metaclass or keywords is not allowed.")
-    for node in program.all(ast.Global, ast.Nonlocal):
-        for name in node.names:
-            _strict_binding(program, name, node)
-    for node in program.all(ast.arg):
-        _strict_binding(program, node.arg, node)
-    for node in program.all(ast.keyword):
-        if node.arg:
-            _strict_binding(program, node.arg, node)
-    for node in program.all(ast.Import, ast.ImportFrom):
-        for item in node.names:
-            _strict_binding(program, item.asname or "", node)
-    for node in program.all(ast.ExceptHandler, ast.MatchAs, ast.MatchStar):
-        _strict_binding(program, node.name or "", node)
-    for node in program.all(ast.MatchMapping):
-        _strict_binding(program, node.rest or "", node)
-
-
-def _strict_binding(program: Program, name: str, node: Any) -> None:
-    if name.startswith("__") or name in GADGETS:
-        program.report("name.underscore", node, f"The name {name} is not allowed.")
-
-
-def _strict_strings(program: Program) -> None:
-    for node in program.all(ast.Constant):
-        if isinstance(node.value, str) and node.value in GADGETS:
-            program.report("escape.gadget", node, f"The text {node.value!r} names an internal.")
-
-
-def _look_alikes(program: Program, text: str) -> None:
-    """Letters such as a mathematical italic o, which Python reads as a plain o in a name."""
-    used = {node.id for node in program.all(ast.Name)} | {node.attr for node in program.all(ast.Attribute)}
-    for found in re.finditer(r"\w*[^\W\x00-\x7f]\w*", text):
-        plain = unicodedata.normalize("NFKC", found[0])
-        if plain != found[0] and plain.isascii() and plain in used:
-            line = text.count("\n", 0, found.start()) + 1
-            column = len(text[text.rfind("\n", 0, found.start()) + 1 : found.start()].encode())
-            place = ast.Pass(lineno=line, col_offset=column)
-            program.report("escape.obfuscated", place, f"The name {plain} is written in look-alike letters.")
-            return

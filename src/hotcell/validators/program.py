@@ -10,6 +10,7 @@ from typing import Any
 
 from hotcell.policy import Policy
 from hotcell.results import Severity
+from hotcell.validators.bindings import Bindings, bindings
 from hotcell.validators.folding import Folder
 from hotcell.validators.tables import REACHING_MODULES, RULE_OF_MEMBER
 
@@ -89,7 +90,7 @@ class Program:
         self.classes = {node.name for node in self.all(ast.ClassDef)}
         self.work = 100_000
         """Steps left for checks that look at a part of the tree again."""
-        self._values: dict[str, list[ast.expr | None]] | None = None
+        self._values: Bindings | None = None
         self._folder: Folder | None = None
         self._resolving = 0
         self._unary: set[int] | None = None
@@ -111,10 +112,10 @@ class Program:
             self.findings.setdefault((rule, node.lineno, node.col_offset), message)
 
     @property
-    def values(self) -> dict[str, list[ast.expr | None]]:
+    def values(self) -> Bindings:
         """Name -> the expressions it is bound to; None stands for one that is not known."""
         if self._values is None:
-            self._values = _bindings(self)
+            self._values = bindings(self.all)
         return self._values
 
     @property
@@ -146,6 +147,10 @@ class Program:
         if self._outer is None:
             self._outer = {id(item.value): item for item in self.all(ast.Attribute, ast.Subscript)}
         return self._outer.get(id(node))
+
+    def only_a_class(self, name: str) -> bool:
+        """Whether a name stands for a class of the program and nothing else."""
+        return name in self.classes and name not in self.values
 
     def is_unary_call(self, node: Any) -> bool:
         """Whether ``node`` is called right there, with one plain argument."""
@@ -254,58 +259,3 @@ def _member(base: str | None, name: str) -> str | None:
     if bare in REACHING_MODULES and (base != bare):
         return bare if base or bare in ("os", "subprocess", "builtins", "posix") else None
     return f"{base}.{name}" if base else None
-
-
-def _bindings(program: Program) -> dict[str, list[ast.expr | None]]:
-    values: dict[str, list[ast.expr | None]] = {}
-
-    def bind(target: Any, value: ast.expr | None) -> None:
-        if isinstance(target, ast.Name):
-            values.setdefault(target.id, []).append(value)
-        elif isinstance(target, (ast.Tuple, ast.List)):
-            parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
-            for index, item in enumerate(target.elts):
-                bind(item, parts[index] if len(parts) == len(target.elts) else None)
-
-    for node in program.all(ast.Assign):
-        for target in node.targets:
-            bind(target, node.value)
-    for node in program.all(ast.AnnAssign, ast.NamedExpr):
-        bind(node.target, node.value)
-    for node in program.all(ast.AugAssign):
-        known = values.get(node.target.id) if isinstance(node.target, ast.Name) else None
-        if known and len(known) == 1 and known[0] is not None and isinstance(node.op, ast.Add):
-            known[0] = ast.BinOp(left=known[0], op=node.op, right=node.value)
-        else:
-            bind(node.target, None)
-    for node in program.all(ast.For, ast.AsyncFor, ast.comprehension):
-        _bind_loop(node, values, bind)
-    for node in program.all(ast.arguments):
-        _bind_parameters(node, values)
-    for node in program.all(ast.withitem):
-        bind(node.optional_vars, None)
-    for node in program.all(ast.Match):
-        for case in node.cases:
-            if isinstance(case.pattern, ast.MatchAs) and case.pattern.name:
-                values.setdefault(case.pattern.name, []).append(node.subject)
-    return values
-
-
-def _bind_loop(node: Any, values: dict[str, list[ast.expr | None]], bind: Any) -> None:
-    source = node.iter
-    if isinstance(source, ast.Name) and len(values.get(source.id, ())) == 1:
-        source = values[source.id][0]
-    if isinstance(source, (ast.List, ast.Tuple, ast.Set)) and 0 < len(source.elts) <= 100:
-        for item in source.elts:
-            bind(node.target, item)
-    else:
-        bind(node.target, None)
-
-
-def _bind_parameters(node: ast.arguments, values: dict[str, list[ast.expr | None]]) -> None:
-    positional = [*node.posonlyargs, *node.args]
-    for parameter in (*positional, *node.kwonlyargs):
-        values.setdefault(parameter.arg, []).append(None)
-    defaults = zip(reversed(positional), reversed(node.defaults), strict=False)
-    for parameter, default in (*defaults, *zip(node.kwonlyargs, node.kw_defaults, strict=True)):
-        values[parameter.arg].append(default)

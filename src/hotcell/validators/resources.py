@@ -84,9 +84,8 @@ def _can_end(program: Program, loop: Any) -> bool:
         if isinstance(node, _NESTED_SCOPES):
             continue
         inner = ours and not isinstance(node, _LOOPS)
-        for child in ast.iter_child_nodes(node):
-            # The else of an inner loop belongs to the outer one; it is rare enough to follow the loop's own rule.
-            stack.append((child, inner))
+        # The else of an inner loop belongs to the outer one; it is rare enough to follow the loop's own rule.
+        stack.extend((child, inner) for child in ast.iter_child_nodes(node))
     return False
 
 
@@ -144,7 +143,11 @@ def _is_collection(node: Any) -> bool:
 def _endless_iterator(program: Program, node: Any) -> bool:
     if not isinstance(node, ast.Call):
         return False
-    dotted = program.resolve(node.func)
+    func = node.func
+    name = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
+    if program.aliases.get(name, name).rpartition(".")[2] not in ("count", "cycle", "repeat", "iter"):
+        return False
+    dotted = program.resolve(func)
     if dotted in ("itertools.count", "itertools.cycle"):
         return True
     if dotted == "itertools.repeat":

@@ -11,6 +11,7 @@ from hotcell.validators.program import Program
 _LOOKS_LIKE_PATH = re.compile(
     r"^[/~\\]|^[A-Za-z]:[\\/]|\.\.[/\\]|^\.\.$|\.ssh|\.aws|\.env$|id_rsa|\.netrc|\.kube|\.git-cred|\.bash"
 )
+_PATH_SIGNS = re.compile(r"[/~\\.]|id_rsa")
 _SECRET_PATH = re.compile(
     r"""^/etc/(?:passwd|shadow|gshadow|sudoers|group|ssh|ssl|cron|crontab|hosts|resolv\.conf|fstab|profile|ld\.so|systemd|pam)
     |^/proc/(?:self|thread-self|[0-9]+|kcore|kallsyms|keys|sysrq|net|mounts|sys)(?:/(?!status$|statm$|stat$)|$)
@@ -32,10 +33,12 @@ _HARMLESS_PATH = re.compile(
 _UP_AND_OUT = re.compile(r"^(?:\.\./){3,}|^(?:\.\.[/\\])+(?:etc|root|home|proc|usr|var|Windows)\b|/\.\./\.\./")
 
 _OPENERS = frozenset(
-    """open fdopen Path PosixPath PurePath read_text read_bytes write_text write_bytes listdir scandir walk iterdir glob iglob
-    rglob mkdir makedirs rename replace link symlink symlink_to hardlink_to readlink copy copy2 copyfile copytree move chmod
+    """open fdopen Path PosixPath PurePath read_text read_bytes write_text write_bytes listdir scandir walk iterdir glob
+    iglob rglob mkdir makedirs rename replace link symlink symlink_to hardlink_to readlink copy copy2 copyfile copytree
+    move chmod
     chdir truncate ZipFile TarFile extractall make_archive unpack_archive connect loadtxt genfromtxt fromfile read_csv
-    read_json read_table read_excel FileHandler input_files parse load memmap stat access touch utime getsize FileIO mkfifo
+    read_json read_table read_excel FileHandler input_files parse load memmap stat access touch utime getsize FileIO
+    mkfifo
     fwalk fopen""".split()
 )
 _DESTROYERS = frozenset("rmtree remove unlink rmdir removedirs truncate rename move renames replace".split())
@@ -62,7 +65,11 @@ def check_surroundings(program: Program) -> None:
 def _may_touch_files(program: Program) -> bool:
     for node in program.all(ast.Constant):
         value = node.value
-        if value.__class__ is str and len(value) < 1000 and _LOOKS_LIKE_PATH.search(value):
+        if (
+            value.__class__ is str
+            and len(value) < 1000
+            and (_PATH_SIGNS.search(value) and _LOOKS_LIKE_PATH.search(value))
+        ):
             return True
         if value.__class__ is bytes and value[:1] == b"/":
             return True

@@ -26,7 +26,7 @@ _SINGLE_BYTE_ENCODINGS = frozenset({"latin1", "iso88591", "iso885915", "cp1252",
 
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
 _WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
-_LONG_NUMBER = re.compile(r"(?<![\w.])[0-9][0-9_]{%d}" % _MAX_DIGITS)
+_LONG_NUMBER = re.compile(rf"(?<![\w.])[0-9][0-9_]{{{_MAX_DIGITS}}}")
 _PIECE = re.compile(
     r"""(?P<comment>\#[^\n\r]*)
     |(?P<string>(?<![A-Za-z0-9_])(?:[rRbBuU]{1,2})?
@@ -213,7 +213,7 @@ def _violation(refusal: _Refusal, text: str) -> Violation:
     if refusal.offset >= 0:
         before = lines_of(text[: refusal.offset])
         line, column = len(before), len(before[-1]) + 1
-        source_line = shortened(before[-1][-80:] + text[refusal.offset : refusal.offset + 80].split("\n")[0])
+        source_line = shortened(before[-1][-80:] + text[refusal.offset : refusal.offset + 80].partition("\n")[0])
     return Violation(
         rule=refusal.rule,
         severity=Severity.ERROR,

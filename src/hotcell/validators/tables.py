@@ -19,7 +19,8 @@ RULE_OF_MEMBER = _table(
             os.kill os.killpg os.pidfd_open signal.pidfd_send_signal signal.pthread_kill""",
         "process.control": """
             os.setuid os.setgid os.seteuid os.setegid os.setreuid os.setregid os.setresuid os.setresgid os.setgroups
-            os.initgroups os.chroot os.fchdir os.mknod os.unshare os.setns os.ptrace os.reboot os.lchown os.chown os.fchown
+            os.initgroups os.chroot os.fchdir os.mknod os.unshare os.setns os.ptrace os.reboot os.lchown os.chown
+            os.fchown
             os.setsid os.setpgid os.setpriority os.nice os.sched_setscheduler os.daemon""",
         "network.access": """
             asyncio.open_connection asyncio.open_unix_connection asyncio.start_server asyncio.start_unix_server
@@ -64,7 +65,8 @@ GADGETS = frozenset(
     """
     __globals__ __subclasses__ __builtins__ __code__ __closure__ __func__ __self__ __getattribute__ __mro_entries__
     __subclasshook__ __reduce_ex__ __loader__ __spec__ __import__ __base__ __bases__ __mro__
-    f_globals f_locals f_builtins f_code f_back f_trace gi_frame gi_code gi_yieldfrom cr_frame cr_code cr_await cr_origin
+    f_globals f_locals f_builtins f_code f_back f_trace gi_frame gi_code gi_yieldfrom cr_frame cr_code cr_await
+    cr_origin
     ag_frame ag_code ag_await tb_frame tb_next co_code co_consts co_names co_varnames co_filename co_firstlineno
     func_globals func_code func_defaults im_func im_self im_class""".split()
 )
@@ -81,9 +83,11 @@ FRAME_READS = frozenset({"f_code", "f_back", "co_filename", "co_firstlineno", "c
 
 STRICT_ATTRIBUTES = frozenset(
     """
-    mro obj with_traceback sys os posix builtins importlib subprocess socket ctypes inspect gc pickle marshal shutil pathlib
+    mro obj with_traceback sys os posix builtins importlib subprocess socket ctypes inspect gc pickle marshal shutil
+    pathlib
     tempfile threading multiprocessing asyncio copyreg sysconfig linecache traceback contextlib codecs types runpy code
-    modules meta_path path_hooks stdin stdout stderr settrace setprofile get_objects get_referrers attrgetter methodcaller
+    modules meta_path path_hooks stdin stdout stderr settrace setprofile get_objects get_referrers attrgetter
+    methodcaller
     tofile fromfile tb_lasti tb_lineno""".split()
 )
 """Attributes that `strict` refuses on whatever object, because a module may hide behind any name."""
@@ -104,7 +108,8 @@ REACHING_MODULES = frozenset(
 SAFE_METHOD_NAMES = frozenset(
     """
     __init__ __new__ __post_init__ __repr__ __str__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __hash__ __bool__ __len__
-    __iter__ __next__ __reversed__ __contains__ __getitem__ __setitem__ __delitem__ __missing__ __call__ __add__ __radd__
+    __iter__ __next__ __reversed__ __contains__ __getitem__ __setitem__ __delitem__ __missing__ __call__ __add__
+    __radd__
     __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ __truediv__ __rtruediv__ __floordiv__ __rfloordiv__
     __mod__ __rmod__ __pow__ __rpow__ __neg__ __pos__ __abs__ __invert__ __and__ __or__ __xor__ __lshift__ __rshift__
     __matmul__ __int__ __float__ __complex__ __index__ __round__ __floor__ __ceil__ __trunc__ __enter__ __exit__
