@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -26,7 +27,7 @@ FRAMES = st.lists(
 
 def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [stream[start:end] for start, end in itertools.pairwise(edges)]
 
 
 @given(frames=FRAMES, cuts=st.lists(st.integers(0, 10_000), max_size=20))
@@ -199,7 +200,9 @@ def test_every_json_object_comes_through_unchanged(data: dict[str, object]) -> N
     assert wire.decode_json(json.dumps(data, ensure_ascii=False).encode()) == data
 
 
-@given(payload=st.binary(max_size=200) | st.text(alphabet='{}[]":,0123456789eE+-.\\undNIf ', max_size=60).map(str.encode))
+@given(
+    payload=st.binary(max_size=200) | st.text(alphabet='{}[]":,0123456789eE+-.\\undNIf ', max_size=60).map(str.encode)
+)
 @settings(deadline=None, max_examples=500)
 def test_any_bytes_are_a_plain_object_or_a_wire_error(payload: bytes) -> None:
     try:

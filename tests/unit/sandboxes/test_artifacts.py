@@ -245,7 +245,16 @@ def test_files_deeper_than_we_look_are_mentioned(work: Path) -> None:
 @pytest.mark.threat(6)
 @pytest.mark.parametrize(
     "name",
-    [b"new\nline", b"\xff\xfe", b"tab\t", b"\x1b[2J", b"back\\slash", b"cr\r", "bidi\u202etxt".encode(), b"\xed\xa0\x80"],
+    [
+        b"new\nline",
+        b"\xff\xfe",
+        b"tab\t",
+        b"\x1b[2J",
+        b"back\\slash",
+        b"cr\r",
+        "bidi\u202etxt".encode(),
+        b"\xed\xa0\x80",
+    ],
 )
 def test_a_name_that_is_not_plain_text_is_not_collected_and_shown_escaped(work: Path, name: bytes) -> None:
     with open(os.path.join(os.fsencode(work), name), "wb") as file:
@@ -258,7 +267,9 @@ def test_a_name_that_is_not_plain_text_is_not_collected_and_shown_escaped(work: 
 
 
 @pytest.mark.threat(6)
-@pytest.mark.parametrize("name", ["-rf", " ", "a b", "ünïcödé.txt", "数据.csv", "...", "~", "$HOME", "*", "[a]", "a" * 255, "'"])
+@pytest.mark.parametrize(
+    "name", ["-rf", " ", "a b", "ünïcödé.txt", "数据.csv", "...", "~", "$HOME", "*", "[a]", "a" * 255, "'"]
+)
 def test_an_odd_but_plain_name_is_collected_and_can_be_saved(work: Path, tmp_path: Path, name: str) -> None:
     (work / name).write_text("x")
     found, notes = collect(work)

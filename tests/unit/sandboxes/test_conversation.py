@@ -271,7 +271,9 @@ def test_a_result_larger_than_allowed_is_refused_by_its_header() -> None:
     assert str(most) in heard.problem
     payload = b'{"outcome": "ok", "pad": "' + b"x" * (most - 28) + b'"}'
     assert len(payload) == most
-    heard = talk(then_waits(lambda worker: worker.send(wire.encode(wire.RESULT, payload))), asked=request(config=config))
+    heard = talk(
+        then_waits(lambda worker: worker.send(wire.encode(wire.RESULT, payload))), asked=request(config=config)
+    )
     assert heard.end is End.REPORT
 
 
@@ -324,7 +326,9 @@ def test_a_report_sent_byte_by_byte_is_heard() -> None:
 
 
 @pytest.mark.threat(29)
-@pytest.mark.parametrize("frame", [wire.encode(wire.READY), wire.encode(wire.FAULT, b"x" * 4096)], ids=["READY", "FAULT"])
+@pytest.mark.parametrize(
+    "frame", [wire.encode(wire.READY), wire.encode(wire.FAULT, b"x" * 4096)], ids=["READY", "FAULT"]
+)
 def test_an_endless_stream_of_idle_frames_takes_no_memory_and_ends_in_time(frame: bytes) -> None:
     def script(worker: Worker) -> None:
         flood = frame * (NARROW // len(frame))
@@ -518,9 +522,11 @@ def test_a_report_does_not_hide_a_wall_clock_that_ran_out() -> None:
 @pytest.mark.parametrize("pause", [0.0, 0.1])
 def test_a_kill_from_another_thread_ends_the_conversation(pause: float) -> None:
     def script(worker: Worker) -> None:
-        worker.hear_request()
-        worker.stopped.wait(30)
-        worker.die()
+        try:
+            worker.hear_request()
+            worker.stopped.wait(30)
+        finally:
+            worker.die()
 
     with played(script) as cell:
         killer = threading.Timer(pause, cell.kill)
@@ -651,9 +657,11 @@ def test_a_file_that_became_shorter_is_an_error_that_names_it() -> None:
     shrinking = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if not shrinking.exists() or shrinking.stat().st_size <= len(shrinking.read_bytes()):
         pytest.skip("this host has no file that is shorter than it says")
-    with played(then_waits(lambda worker: None)) as cell:
-        with pytest.raises(ConfigurationError, match="data.txt.*shorter"):
-            converse(cell, request(files={"data.txt": shrinking}))
+    with (
+        played(then_waits(lambda worker: None)) as cell,
+        pytest.raises(ConfigurationError, match=r"data\.txt.*shorter"),
+    ):
+        converse(cell, request(files={"data.txt": shrinking}))
 
 
 def test_a_file_that_grew_is_sent_at_its_first_size() -> None:
@@ -669,16 +677,14 @@ def test_a_file_that_grew_is_sent_at_its_first_size() -> None:
 
 
 def test_a_file_that_is_gone_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:
-    with played(lambda worker: None) as cell:
-        with pytest.raises(ConfigurationError, match=r"files\['a'\]"):
-            converse(cell, request(files={"a": tmp_path / "gone"}))
+    with played(lambda worker: None) as cell, pytest.raises(ConfigurationError, match=r"files\['a'\]"):
+        converse(cell, request(files={"a": tmp_path / "gone"}))
         assert not select.select([cell.worker.channel], [], [], 0)[0]
 
 
 def test_a_file_that_became_a_folder_is_our_error_and_names_it(tmp_path: Path) -> None:
-    with played(then_waits(lambda worker: None)) as cell:
-        with pytest.raises(ConfigurationError, match=r"files\['a'\]"):
-            converse(cell, request(files={"a": tmp_path}))
+    with played(then_waits(lambda worker: None)) as cell, pytest.raises(ConfigurationError, match=r"files\['a'\]"):
+        converse(cell, request(files={"a": tmp_path}))
 
 
 @pytest.mark.timeout(20)
@@ -687,9 +693,11 @@ def test_a_file_that_became_a_fifo_does_not_make_us_wait(tmp_path: Path) -> None
     done = threading.Event()
 
     def ask() -> None:
-        with played(then_waits(lambda worker: worker.report(outcome="ok"))) as cell:
-            with contextlib.suppress(ConfigurationError):
-                converse(cell, request(files={"a": tmp_path / "fifo"}))
+        with (
+            played(then_waits(lambda worker: worker.report(outcome="ok"))) as cell,
+            contextlib.suppress(ConfigurationError),
+        ):
+            converse(cell, request(files={"a": tmp_path / "fifo"}))
         done.set()
 
     asking = threading.Thread(target=ask)
@@ -727,29 +735,28 @@ def test_ready_may_come_alone() -> None:
 
 
 def test_a_fault_is_unavailable_and_carries_its_text() -> None:
-    with played(lambda worker: worker.send(wire.encode(wire.FAULT, "layer landlock: é".encode()))) as cell:
-        with pytest.raises(SandboxUnavailable, match="layer landlock: é"):
-            wait_until_ready(cell)
+    with (
+        played(lambda worker: worker.send(wire.encode(wire.FAULT, "layer landlock: é".encode()))) as cell,
+        pytest.raises(SandboxUnavailable, match="layer landlock: é"),
+    ):
+        wait_until_ready(cell)
 
 
 def test_an_end_before_ready_is_a_crash() -> None:
-    with played(Worker.die) as cell:
-        with pytest.raises(SandboxCrashed, match="ended"):
-            wait_until_ready(cell)
+    with played(Worker.die) as cell, pytest.raises(SandboxCrashed, match="ended"):
+        wait_until_ready(cell)
 
 
 def test_silence_before_ready_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "_READY_SECONDS", 0.1)
-    with played(lambda worker: worker.stopped.wait(30)) as cell:
-        with pytest.raises(SandboxCrashed, match="not ready"):
-            wait_until_ready(cell)
+    with played(lambda worker: worker.stopped.wait(30)) as cell, pytest.raises(SandboxCrashed, match="not ready"):
+        wait_until_ready(cell)
 
 
 @pytest.mark.parametrize("stream", [b"garbage", wire.encode(wire.RESULT, b"{}"), wire.HEADER.pack(wire.FAULT, 1 << 30)])
 def test_garbage_before_ready_is_a_crash(stream: bytes) -> None:
-    with played(lambda worker: worker.send(stream)) as cell:
-        with pytest.raises((SandboxCrashed, SandboxUnavailable)):
-            wait_until_ready(cell)
+    with played(lambda worker: worker.send(stream)) as cell, pytest.raises((SandboxCrashed, SandboxUnavailable)):
+        wait_until_ready(cell)
 
 
 # Reports.

@@ -78,9 +78,7 @@ def usual(request: pytest.FixtureRequest) -> Filter:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_number_does_what_the_table_says(machine: str, mode: dict[str, object]) -> None:
     filter_ = Filter(machine, **mode)
-    expected = {
-        number: filter_.table[name] for name, number in NUMBERS[machine].items() if name in filter_.table
-    }
+    expected = {number: filter_.table[name] for name, number in NUMBERS[machine].items() if name in filter_.table}
     wrong = {}
     for number in (*range(1200), 0x3FFFFFFF):
         action = expected.get(number, ENOSYS)
@@ -105,13 +103,13 @@ def test_what_the_kernel_knows_and_the_table_does_not_is_enosys(usual: Filter) -
 
 def test_no_name_is_in_two_lists() -> None:
     assert len(LISTS) >= 10
-    assert [name for name, count in Counter(sum(LISTS.values(), [])).items() if count > 1] == []
+    counted = Counter(name for names in LISTS.values() for name in names)
+    assert [name for name, count in counted.items() if count > 1] == []
 
 
 def test_every_name_is_a_system_call_of_some_machine() -> None:
     known = set().union(*NUMBERS.values())
     table = seccomp.rules(**MODES["usual"])
-    # Gone from every kernel's headers that we build from; in the table they only document.
     assert sorted(table.keys() - known) == []
 
 
