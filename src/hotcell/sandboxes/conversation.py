@@ -6,19 +6,22 @@ it is counted and cut here, and nothing in it can change why the conversation en
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import io
 import json
 import os
 import select
 import socket
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from hotcell.errors import ConfigurationError, SandboxCrashed, SandboxUnavailable
 from hotcell.sandboxes.base import RunRequest
+from hotcell.sandboxes.handles import receive
 from hotcell.worker import wire
 
 _TICK_SECONDS = 0.02
@@ -43,6 +46,9 @@ class End(enum.Enum):
     """It asked the kernel for something that ends a cell."""
     PROTOCOL = enum.auto()
     """It sent what the protocol does not allow."""
+
+
+_Readable = io.BytesIO | io.FileIO
 
 
 class Cell(Protocol):
@@ -85,17 +91,25 @@ def wait_until_ready(cell: Cell) -> int:
     """
     decoder = wire.Decoder(wire.from_worker(0))
     cell.channel.settimeout(_READY_SECONDS)
+    listener = -1
     try:
         while True:
-            data, handles, _, _ = socket.recv_fds(cell.channel, 4096, 1, socket.MSG_CMSG_CLOEXEC)
+            data, handles = receive(cell.channel, 4096, 1)
+            listener = handles[0] if handles else listener
             if not data:
                 raise SandboxCrashed("A cell ended while it was prepared.")
             for kind, payload in decoder.feed(data):
                 if kind == wire.READY:
-                    return handles[0] if handles else -1
+                    return listener
                 raise SandboxUnavailable(f"A cell could not be closed: {payload.decode(errors='replace')}")
-    except TimeoutError:
-        raise SandboxCrashed(f"A cell was not ready after {_READY_SECONDS:g} s.") from None
+    except BaseException as error:
+        if listener >= 0:
+            os.close(listener)
+        if isinstance(error, TimeoutError):
+            raise SandboxCrashed(f"A cell was not ready after {_READY_SECONDS:g} s.") from None
+        if isinstance(error, (OSError, wire.WireError)):
+            raise SandboxCrashed(f"A cell failed while it was prepared: {error}.") from error
+        raise
 
 
 def converse(cell: Cell, request: RunRequest) -> Heard:
@@ -117,27 +131,28 @@ class _Talk:
 
     def send(self) -> None:
         request, channel = self.request, self.cell.channel
-        sizes = [(name, _size(name, content)) for name, content in request.files.items()]
-        body = {
-            "code": request.code,
-            "filename": request.filename,
-            "context": request.context,
-            "namespace": request.namespace,
-            "value_bytes": request.config.value_bytes,
-            "files": sizes,
-            "artifacts": bool(request.artifacts),
-        }
-        payload = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        channel.settimeout(_READY_SECONDS)
-        self.cell.start_measuring()
-        try:
-            channel.sendall(wire.encode(wire.REQUEST, payload))
-            for name, size in sizes:
-                _send_file(channel, name, request.files[name], size)
-            if request.artifacts:
-                self.heard.directory = _receive_directory(channel)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it died already; listening tells how
+        with contextlib.ExitStack() as stack:
+            files = [_open_file(stack, name, content) for name, content in request.files.items()]
+            body = {
+                "code": request.code,
+                "filename": request.filename,
+                "context": request.context,
+                "namespace": request.namespace,
+                "value_bytes": request.config.value_bytes,
+                "files": [(name, size) for name, size, _ in files],
+                "artifacts": bool(request.artifacts),
+            }
+            payload = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+            channel.settimeout(_READY_SECONDS)
+            self.cell.start_measuring()
+            try:
+                channel.sendall(wire.encode(wire.REQUEST, payload))
+                for name, size, file in files:
+                    _send_file(channel, name, size, file)
+                if request.artifacts:
+                    self.heard.directory = _receive_directory(channel)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it died already; listening tells how
         channel.setblocking(False)
 
     def listen(self) -> None:
@@ -253,34 +268,39 @@ class _Talk:
             self._finish(End.DEATH)
 
 
-def _size(name: str, content: bytes | os.PathLike[str]) -> int:
+def _open_file(stack: contextlib.ExitStack, name: str, content: bytes | os.PathLike[str]) -> tuple[str, int, _Readable]:
+    """Name, size in bytes and the open file. Raises ConfigurationError for what is not a readable regular file."""
     if isinstance(content, bytes):
-        return len(content)
+        return name, len(content), io.BytesIO(content)
     try:
-        return Path(content).stat().st_size
+        # O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
+        handle = os.open(content, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigurationError(f"files[{name!r}]: {error.strerror}: {os.fspath(content)}") from error
+    stack.callback(os.close, handle)
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigurationError(f"files[{name!r}]: {os.fspath(content)} is not a regular file.")
+    return name, status.st_size, io.FileIO(handle, closefd=False)
 
 
-def _send_file(channel: socket.socket, name: str, content: bytes | os.PathLike[str], size: int) -> None:
-    if isinstance(content, bytes):
-        for start in range(0, size, wire.CHUNK):
-            channel.sendall(wire.encode(wire.DATA, content[start : start + wire.CHUNK]))
-        return
+def _send_file(channel: socket.socket, name: str, size: int, file: _Readable) -> None:
     sent = 0
-    with open(content, "rb") as file:
-        while sent < size:
+    while sent < size:
+        try:
             data = file.read(min(wire.CHUNK, size - sent))
-            if not data:
-                raise ConfigurationError(f"files[{name!r}]: it became shorter while it was read.")
-            channel.sendall(wire.encode(wire.DATA, data))
-            sent += len(data)
+        except OSError as error:
+            raise ConfigurationError(f"files[{name!r}]: {error.strerror}.") from error
+        if not data:
+            raise ConfigurationError(f"files[{name!r}]: it became shorter while it was read.")
+        channel.sendall(wire.encode(wire.DATA, data))
+        sent += len(data)
 
 
 def _receive_directory(channel: socket.socket) -> int:
     """The descriptor that comes before the code runs; -1 when it does not come."""
     try:
-        _, handles, _, _ = socket.recv_fds(channel, wire.HEADER.size, 1, socket.MSG_CMSG_CLOEXEC)
+        _, handles = receive(channel, wire.HEADER.size, 1)
     except (TimeoutError, OSError):
         return -1
     return handles[0] if handles else -1

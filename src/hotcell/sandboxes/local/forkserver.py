@@ -19,6 +19,7 @@ from typing import Any
 import hotcell
 from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SandboxUnavailable
 from hotcell.results import IsolationLevel
+from hotcell.sandboxes.handles import receive
 from hotcell.sandboxes.local import cgroups
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.jail import Limits
@@ -127,7 +128,7 @@ class ForkServer:
         try:
             with self._lock:
                 self._control.send(PREPARE.pack(*limits))
-                answer, handles, _, _ = socket.recv_fds(self._control, 1024, _MAX_HANDLES, socket.MSG_CMSG_CLOEXEC)
+                answer, handles = receive(self._control, 1024, _MAX_HANDLES)
             if answer[:1] != MADE:
                 raise _refusal(answer)
             if len(handles) < _LEAST_HANDLES:

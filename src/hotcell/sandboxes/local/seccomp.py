@@ -36,7 +36,7 @@ _FILES = """
     lseek stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd
     chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat truncate
     ftruncate fallocate fsync fdatasync sync_file_range fadvise64 readahead sendfile copy_file_range splice tee vmsplice
-    dup dup2 dup3 fcntl flock umask pipe pipe2 statfs fstatfs
+    dup dup2 dup3 fcntl umask pipe pipe2 statfs fstatfs
 """
 _STAMPS = "utime utimes utimensat futimesat"
 _OWNERSHIP = "chmod fchmod fchmodat chown fchown lchown fchownat"
@@ -143,6 +143,8 @@ def rules(*, processes: bool, own_pid: int | None) -> dict[str, int | list[Instr
     table |= dict.fromkeys(_REFUSED.split(), refuse)
     table |= dict.fromkeys(_UNSUPPORTED.split(), _errno(errno.ENOTSUP))
     table |= dict.fromkeys(_LETHAL.split(), REPORT)
+    # A lock on a shared read-only file would be seen by other cells, and hold up the host's programs.
+    table["flock"] = _errno(errno.ENOLCK)
     table["clone"] = _has_bits(0, NAMESPACE_FLAGS | CLONE_PARENT, refuse, ALLOW)
     table["ioctl"] = _is_any(1, (TIOCSTI, TIOCLINUX), refuse, ALLOW)
     table["socketpair"] = _is_any(0, (AF_UNIX,), ALLOW, refuse)
