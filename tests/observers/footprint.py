@@ -1,0 +1,64 @@
+"""What a sandbox has of the machine: counted from outside, to see that nothing of it stays."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from observers.processes import descendants
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Counts and names; two are equal when nothing was added and nothing lost."""
+
+    processes: int
+    """Below this process, zombies left out."""
+    descriptors: int
+    threads: int
+    mounts: int
+    groups: frozenset[str]
+    directories: frozenset[str]
+    segments: int
+    """System V shared memory of this machine."""
+
+
+def footprint() -> Footprint:
+    """What this process has now."""
+    gc.collect()
+    return Footprint(
+        processes=len(descendants(os.getpid())),
+        descriptors=len(os.listdir("/proc/self/fd")),
+        threads=len(os.listdir("/proc/self/task")),
+        mounts=Path("/proc/self/mountinfo").read_text().count("\n"),
+        groups=groups(os.getpid()),
+        directories=directories(os.getpid()),
+        segments=Path("/proc/sysvipc/shm").read_text().count("\n"),
+    )
+
+
+def groups(pid: int) -> frozenset[str]:
+    """The control groups that belong to a supervisor's sandboxes, its cells' groups included."""
+    found: set[str] = set()
+    for place, below, _ in os.walk("/sys/fs/cgroup"):  # what vanishes meanwhile is passed over
+        found |= {f"{place}/{name}" for name in below if name.startswith(f"hotcell-{pid}-")}
+        if f"/hotcell-{pid}-" in place:
+            found |= {f"{place}/{name}" for name in below}
+    return frozenset(found)
+
+
+def directories(pid: int) -> frozenset[str]:
+    """The temporary directories that belong to a supervisor's sandboxes."""
+    return frozenset(name for name in os.listdir(tempfile.gettempdir()) if name.startswith(f"hotcell-{pid}-"))
+
+
+def settles_to(expected: Footprint, within_seconds: float = 5.0) -> Footprint:
+    """The footprint as soon as it equals ``expected``, else the last one seen: for use in an assertion."""
+    deadline = time.monotonic() + within_seconds
+    while (seen := footprint()) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return seen
