@@ -677,8 +677,10 @@ def test_a_file_that_grew_is_sent_at_its_first_size() -> None:
 
 
 def test_a_file_that_is_gone_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:
-    with played(lambda worker: None) as cell, pytest.raises(ConfigurationError, match=r"files\['a'\]"):
-        converse(cell, request(files={"a": tmp_path / "gone"}))
+    with played(lambda worker: None) as cell:
+        asked = request(files={"a": tmp_path / "gone"})
+        with pytest.raises(ConfigurationError, match=r"files\['a'\]"):
+            converse(cell, asked)
         assert not select.select([cell.worker.channel], [], [], 0)[0]
 
 
