@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from observers.cells import ask
-from observers.footprint import directories, footprint, groups, settles_to
+from observers.footprint import Footprint, directories, footprint, groups, settles
 from observers.processes import descendants, parents
 
 from hotcell.sandboxes.local.sandbox import LocalSandbox
@@ -35,23 +35,25 @@ HOSTILE = [
 
 
 def test_hostile_runs_leave_the_footprint_unchanged() -> None:
-    """After two hundred hostile executions everything is as after the first; after close, as before."""
+    """After two hundred hostile executions the machine holds no more for us than after a few; after close, nothing."""
     before = footprint()
     with LocalSandbox(pool_size=2) as sandbox:
         for code in HOSTILE:
             ask(sandbox, code, timeout_seconds=0.1, artifacts=("*",))
         assert sandbox.wait_until_warm()
-        time.sleep(0.2)
         warm = footprint()
-        # A control group keeps the few files open that were read once.
-        most = warm.descriptors + 3 * len(warm.groups)
+        # Fork servers are replaced after a crash, so the number of groups, with a few open files each, goes up and down.
+        most = replace(warm, groups=warm.groups + 4, descriptors=warm.descriptors + 4 * 3)
         for number in range(200):
             ask(sandbox, HOSTILE[number % len(HOSTILE)], timeout_seconds=0.05, artifacts=("*",) if number % 2 else ())
         assert sandbox.wait_until_warm()
-        seen = settles_to(warm)
-        assert seen.descriptors <= most
-        assert replace(seen, descriptors=0) == replace(warm, descriptors=0)
-    assert settles_to(before) == before
+
+        def is_fine(seen: Footprint) -> bool:
+            return all(getattr(seen, count.name) <= getattr(most, count.name) for count in fields(Footprint))
+
+        seen = settles(is_fine)
+        assert is_fine(seen), (seen, most)
+    assert settles(before.__eq__) == before
 
 
 @pytest.mark.parametrize("level", ["process", "namespace"])
@@ -69,7 +71,7 @@ def test_close_leaves_nothing(level: str, sandbox: LocalSandbox, namespaced: boo
         ours.close()
         ours.close()
     LocalSandbox().close()
-    assert settles_to(before) == before
+    assert settles(before.__eq__) == before
 
 
 SUPERVISOR = """

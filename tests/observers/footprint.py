@@ -6,6 +6,7 @@ import gc
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +15,17 @@ from observers.processes import descendants
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Counts and names; two are equal when nothing was added and nothing lost."""
+    """Counts; two are equal when nothing was added and nothing lost."""
 
     processes: int
     """Below this process, zombies left out."""
     descriptors: int
     threads: int
     mounts: int
-    groups: frozenset[str]
-    directories: frozenset[str]
+    groups: int
+    """Control groups of sandboxes and their cells."""
+    directories: int
+    """In the temporary directory."""
     segments: int
     """System V shared memory of this machine."""
 
@@ -35,8 +38,8 @@ def footprint() -> Footprint:
         descriptors=len(os.listdir("/proc/self/fd")),
         threads=len(os.listdir("/proc/self/task")),
         mounts=Path("/proc/self/mountinfo").read_text().count("\n"),
-        groups=groups(os.getpid()),
-        directories=directories(os.getpid()),
+        groups=len(groups(os.getpid())),
+        directories=len(directories(os.getpid())),
         segments=Path("/proc/sysvipc/shm").read_text().count("\n"),
     )
 
@@ -56,9 +59,9 @@ def directories(pid: int) -> frozenset[str]:
     return frozenset(name for name in os.listdir(tempfile.gettempdir()) if name.startswith(f"hotcell-{pid}-"))
 
 
-def settles_to(expected: Footprint, within_seconds: float = 5.0) -> Footprint:
-    """The footprint as soon as it equals ``expected``, else the last one seen: for use in an assertion."""
+def settles(is_fine: Callable[[Footprint], bool], within_seconds: float = 5.0) -> Footprint:
+    """The footprint as soon as it is fine, else the last one seen: for use in an assertion."""
     deadline = time.monotonic() + within_seconds
-    while (seen := footprint()) != expected and time.monotonic() < deadline:
+    while not is_fine(seen := footprint()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return seen
