@@ -94,7 +94,7 @@ class Executor:
         given = inputs.check_files(files, config)
         globs = inputs.check_artifacts(artifacts)
         cancellation = cancellation or Cancellation()
-        steps = Steps(code, self._require_isolation())
+        steps = Steps(code, self.sandbox.name)
         try:
             if self._admit is not None:
                 self._admit(steps.admission(self.policy, config))
@@ -117,6 +117,7 @@ class Executor:
                     artifacts=globs,
                     cancellation=cancellation,
                 )
+                steps.entered(self._require_isolation())
                 outcome = self.sandbox.run(request)
                 steps.ran(outcome.acquire_seconds, outcome.run_seconds)
                 checked = self._output_check(outcome)

@@ -28,11 +28,12 @@ class Admission:
 class Steps:
     """What is known of one execution so far: its identity, its findings and how long each step took."""
 
-    def __init__(self, code: object, sandbox: SandboxInfo) -> None:
+    def __init__(self, code: object, sandbox_name: str) -> None:
         self._began = self._last = perf_counter()
         self._seconds: dict[str, float] = {}
         self._step = "admit"
-        self._sandbox = sandbox
+        self._sandbox_name = sandbox_name
+        self._sandbox: SandboxInfo | None = None
         self._id = uuid.uuid4().hex
         data = as_bytes(code)
         self._code_bytes = len(data)
@@ -46,7 +47,7 @@ class Steps:
             code_sha256=self._sha256,
             code_bytes=self._code_bytes,
             policy=policy.name,
-            sandbox=self._sandbox.name,
+            sandbox=self._sandbox_name,
             config=config,
         )
 
@@ -57,6 +58,10 @@ class Steps:
         self._step = step
         self.violations += found
         self.refused = self.refused or any(item.severity is Severity.ERROR for item in found)
+
+    def entered(self, sandbox: SandboxInfo) -> None:
+        """From here on the sandbox has a part in what becomes of it."""
+        self._sandbox = sandbox
 
     def ran(self, acquire_seconds: float, run_seconds: float) -> None:
         self._seconds.update(acquire_seconds=acquire_seconds, run_seconds=run_seconds)

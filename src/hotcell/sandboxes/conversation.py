@@ -31,6 +31,10 @@ _REPORT_BYTES = 1 << 20
 """Room in a report for everything but the value."""
 
 
+class NeverBegan(SandboxCrashed):
+    """The cell was dead before the request reached it, so another may be tried."""
+
+
 class End(enum.Enum):
     """What ended the conversation."""
 
@@ -113,7 +117,10 @@ def wait_until_ready(cell: Cell) -> int:
 
 
 def converse(cell: Cell, request: RunRequest) -> Heard:
-    """Hold the conversation with a cell that is ready. It may still run when this returns: kill it."""
+    """Hold the conversation with a cell that is ready. It may still run when this returns: kill it.
+
+    Raises NeverBegan, and ConfigurationError for a file that cannot be read.
+    """
     talk = _Talk(cell, request)
     talk.send()
     talk.listen()
@@ -147,6 +154,9 @@ class _Talk:
             self.cell.start_measuring()
             try:
                 channel.sendall(wire.encode(wire.REQUEST, payload))
+            except (BrokenPipeError, ConnectionResetError):
+                raise NeverBegan("The fork server's cells died while they waited.") from None
+            try:
                 for name, size, file in files:
                     _send_file(channel, name, size, file)
                 if request.artifacts:

@@ -81,7 +81,7 @@ def lines_of(text: str) -> list[str]:
 
 def shortened(line: str, limit: int = 160) -> str:
     """One source line as it is shown in a finding."""
-    line = line.strip()
+    line = line.rstrip()  # not the indentation: columns count it
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

@@ -65,7 +65,8 @@ class LocalCell:
 
     def start_measuring(self) -> None:
         """Remember what it had used when it was only prepared."""
-        self._cpu_before = time.clock_gettime(self._clock)
+        with contextlib.suppress(OSError):  # it is dead; sending the request will tell
+            self._cpu_before = time.clock_gettime(self._clock)
         if self.group is None:
             self._memory_before = _resident_bytes(self.pid)
 
@@ -87,7 +88,7 @@ class LocalCell:
         """True when nothing but the one thread of its one process is left. False when in doubt."""
         try:
             if self.group is not None:
-                return self.group.tasks() <= 1
+                return self.group.tasks() == 1
             tasks = len(os.listdir(f"/proc/{self.pid}/task"))
             return tasks <= 1 and not _children(self.pid) and not (self.init and _children(self.init))
         except OSError:

@@ -8,6 +8,8 @@ happens while a cell is prepared). Without groups the watchdog in ``cell`` does 
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -54,17 +56,20 @@ class Group:
             os.close(handle)
 
     def _read(self, name: str) -> bytes:
+        """The file's text; nothing when the file or the group is gone, as after the fork server's end."""
         # On the request path: a kept descriptor costs a fifth of opening the file each time.
-        if name not in self._handles:
-            self._handles[name] = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
-        return os.pread(self._handles[name], 4096, 0)
+        try:
+            if name not in self._handles:
+                self._handles[name] = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+            return os.pread(self._handles[name], 4096, 0)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV):
+                return b""
+            raise
 
     def peak_bytes(self) -> int:
         """The most its processes held at once; 0 when the kernel does not say (memory.peak is Linux 5.19)."""
-        try:
-            return int(self._read(self._peak))
-        except FileNotFoundError:
-            return 0
+        return int(self._read(self._peak) or 0)
 
     def was_out_of_memory(self) -> bool:
         """True when the kernel killed one of its processes for want of memory since ``admit``."""
@@ -75,7 +80,7 @@ class Group:
         return int(fields.get("oom_kill", 0))
 
     def tasks(self) -> int:
-        """How many threads are in the group now, over all processes."""
+        """How many threads are in the group now, over all processes; 0 also when the group is gone."""
         return self._read(self._tasks).count(b"\n")
 
     @property
@@ -104,38 +109,44 @@ class Groups:
         self.version = version
         self._lock = threading.Lock()
         self._free: list[Group] = []
-        self._made = 0
+        self._all: list[Group] = []
+        self._numbers = itertools.count(1)
 
     def take(self) -> Group:
         """A group that holds no process. Raises OSError."""
         with self._lock:
             if self._free:
                 return self._free.pop()
-            self._made += 1
-            path = self.path / f"cell{self._made}"
-        path.mkdir()
-        return Group(path, self.version)
+            group = Group(self.path / f"cell{next(self._numbers)}", self.version)
+            group.path.mkdir()
+            self._all.append(group)
+            return group
 
     def give_back(self, group: Group) -> None:
         """Keep it for the next cell; every process that was in it must be dead."""
-        if not group.is_fresh:
-            group.remove()
-            return
         with self._lock:
-            self._free.append(group)
-
-    def discard(self, group: Group) -> None:
-        """Let go of a group whose process may still be there; the launcher removes it at its end."""
-        group.close()
+            if group.is_fresh:
+                self._free.append(group)
+            else:
+                group.remove()
+                self._all.remove(group)
 
     def close(self) -> None:
-        """Remove everything. Groups still in use stay and are removed by the launcher at its end."""
+        """Remove everything. A group whose process is still dying stays, and the launcher removes it at its end."""
         with self._lock:
-            free, self._free = self._free, []
-        for group in free:
-            group.remove()
+            for group in self._all:
+                with contextlib.suppress(OSError):
+                    group.remove()
+            self._all.clear()
+            self._free.clear()
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+    def forget_in_fork(self) -> None:
+        """In a forked copy of the application: let go of the descriptors, remove nothing."""
+        self._lock = threading.Lock()
+        for group in self._all:
+            group.close()
 
 
 def open_groups(name: str) -> Groups | None:

@@ -22,6 +22,7 @@ from hotcell.results import IsolationLevel
 from hotcell.sandboxes.handles import receive
 from hotcell.sandboxes.local import cgroups
 from hotcell.sandboxes.local.cell import LocalCell
+from hotcell.sandboxes.local.cgroups import Group
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.zygote import MADE, PREPARE
 
@@ -124,8 +125,9 @@ class ForkServer:
         if os.getpid() != self._owner:
             raise SandboxCrashed("This fork server belongs to the parent process.")
         handles: list[int] = []
-        group = self.groups.take() if self.groups else None
+        group: Group | None = None
         try:
+            group = self.groups.take() if self.groups else None
             with self._lock:
                 self._control.send(PREPARE.pack(*limits))
                 answer, handles = receive(self._control, 1024, _MAX_HANDLES)
@@ -143,8 +145,6 @@ class ForkServer:
             for handle in handles:
                 with contextlib.suppress(OSError):
                     os.close(handle)
-            if group and self.groups:
-                self.groups.discard(group)
             if isinstance(error, OSError):
                 raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
             raise
@@ -175,6 +175,8 @@ class ForkServer:
     def forget_in_fork(self) -> None:
         """In a forked copy of the application: let go of the channel, which is the parent's."""
         self._control.close()
+        if self.groups:
+            self.groups.forget_in_fork()
         self._process.returncode = 0  # not ours to wait for, nor to warn about
 
 

@@ -17,7 +17,7 @@ from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, San
 from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status, Usage
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
-from hotcell.sandboxes.conversation import End, Heard, converse, text_of
+from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse, text_of
 from hotcell.sandboxes.local import landlock, layers, seccomp, verdict
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
@@ -26,6 +26,7 @@ from hotcell.sandboxes.local.kernel import has_mdwe
 from hotcell.sandboxes.local.pool import Pool
 
 _LEVELS = (IsolationLevel.NAMESPACE, IsolationLevel.PROCESS)
+_ATTEMPTS = 3
 _LEAST_AGE_SECONDS = 10.0
 _MOST_PAUSE_SECONDS = 5.0
 _alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
@@ -88,19 +89,28 @@ class LocalSandbox(Sandbox):
         asked = time.monotonic()
         if request.cancellation.cancelled:
             return RunOutcome(status=Status.CANCELLED, reason="Cancelled before it started.", decided_by="caller")
-        pool, cell = self._take(_limits(request.config))
-        acquired = time.monotonic()
-        request.cancellation.on_cancel(cell.kill)
+        pool, cell, heard = self._hold(request, _limits(request.config))
         try:
-            heard = converse(cell, request)
-        except BaseException:
-            pool.bury(cell)
-            raise
-        try:
-            return self._conclude(pool, cell, request, heard, acquired - asked)
+            return self._conclude(pool, cell, request, heard, time.monotonic() - asked - heard.seconds)
         finally:
             if heard.directory >= 0:
                 os.close(heard.directory)
+
+    def _hold(self, request: RunRequest, limits: Limits) -> tuple[Pool, LocalCell, Heard]:
+        """Hold the conversation with a cell; a cell that was dead before it heard of the code is replaced."""
+        for attempt in range(_ATTEMPTS):
+            pool, cell = self._take(limits)
+            request.cancellation.on_cancel(cell.kill)
+            try:
+                return pool, cell, converse(cell, request)
+            except NeverBegan:
+                pool.bury(cell)
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            except BaseException:
+                pool.bury(cell)
+                raise
+        raise AssertionError("unreachable")
 
     def wait_until_warm(self, timeout_seconds: float = 30.0) -> bool:
         """Start, and wait until the pool is full: True when it is in time. For benchmarks and at a server's start."""
