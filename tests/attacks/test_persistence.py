@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from observers.cells import ask
 from observers.wall import Attack
@@ -127,14 +130,21 @@ print("left")
 @pytest.mark.threat("persist.locks")
 def test_locks_on_shared_files_tell_nothing(sandbox: LocalSandbox) -> None:
     """A lock on a file that all cells can read is not a way to talk."""
-    import threading
-    import time
-
-    hold = "import fcntl, os, time\ntry: fcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX)\nexcept OSError: pass\ntime.sleep(0.6)"
-    look = "import fcntl, os\nfcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)\nprint('free')"
+    hold = """
+import fcntl, os, time
+try: fcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX)
+except OSError: pass
+time.sleep(0.6)
+"""
+    look = """
+import fcntl, os
+try: print(fcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB))
+except OSError as error: print(error)
+"""
+    while_free = ask(sandbox, look).stdout
     holder = threading.Thread(target=ask, args=(sandbox, hold))
     holder.start()
     time.sleep(0.2)
-    outcome = ask(sandbox, look)
+    while_held = ask(sandbox, look).stdout
     holder.join()
-    assert outcome.stdout == "free\n" or outcome.error.type == "PermissionError", "one cell sees another's lock"
+    assert while_held == while_free != ""

@@ -65,7 +65,6 @@ STANDARD = {
     "locale": ("import locale; locale.setlocale(locale.LC_ALL, ''); print(locale.getpreferredencoding(), f'{1234567:n}')", "UTF-8 1234567"),
     "unicode": ("import unicodedata\nname = 'Größe_日本_🎉.txt'\nopen(name, 'w').write('ñ')\nimport os\nprint(os.listdir(), open(name).read(), unicodedata.normalize('NFC', 'e\\u0301'))", "['Größe_日本_🎉.txt'] ñ é"),
     "hashes and random": ("import hashlib, secrets, ssl, uuid, random\nprint(hashlib.sha256(b'x').hexdigest()[:8], len(secrets.token_bytes(8)), bool(ssl.create_default_context()), uuid.uuid4().version)", "2d711642 8 True 4"),
-    "ctypes callback": ("import ctypes\nq = ctypes.CDLL(None).qsort\nA = ctypes.c_int * 4\na = A(3, 1, 4, 1)\nC = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))\nq(a, 4, 4, C(lambda x, y: x[0] - y[0]))\nprint(list(a))", "[1, 1, 3, 4]"),
     "compression": ("import bz2, gzip, lzma, zipfile, tarfile, io\nprint(gzip.decompress(gzip.compress(b'x')), bz2.decompress(bz2.compress(b'y')), lzma.decompress(lzma.compress(b'z')))", "b'x' b'y' b'z'"),
     "dataclass and inspect": ("import dataclasses, inspect, typing\n@dataclasses.dataclass\nclass P:\n    x: int = 1\nprint(P(), inspect.signature(P), typing.get_type_hints(P))", "P(x=1) (x: int = 1) -> None {'x': <class 'int'>}"),
     "pickle of own class": ("import pickle\nclass P:\n    def __eq__(self, other): return True\nprint(pickle.loads(pickle.dumps(P())) == P())", "True"),
