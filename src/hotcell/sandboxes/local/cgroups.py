@@ -81,7 +81,16 @@ class Group:
 
     def tasks(self) -> int:
         """How many threads are in the group now, over all processes; 0 also when the group is gone."""
-        return self._read(self._tasks).count(b"\n")
+        # Opened each time: version 1 answers reads of a kept descriptor from a list that may be a second old
+        # (cgroup_pidlist_start in kernel/cgroup/cgroup-v1.c).
+        try:
+            handle = os.open(self.path / self._tasks, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            return os.read(handle, 65536).count(b"\n")
+        finally:
+            os.close(handle)
 
     @property
     def is_fresh(self) -> bool:
