@@ -341,6 +341,8 @@ def test_only_this_layer_stops_the_attack(
         pytest.skip("level process: this host refuses namespaces")
     if proof.root_only and os.geteuid() != 0:
         pytest.skip("an ordinary user cannot have this layer here")
+    if proof.layer == "no-new-privileges" and "NoNewPrivs:\t1" in Path("/proc/self/status").read_text():
+        pytest.skip("this process has no new privileges to begin with, and cells inherit that")
     monkeypatch.setenv("HOTCELL_TEST_SECRET", "hunter2")
     for missing, succeeds in (
         (frozenset[str](), False),

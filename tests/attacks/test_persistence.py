@@ -58,8 +58,9 @@ sys.set_int_max_str_digits(0)
 for n in (2, 10, 14, 15): signal.signal(n, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [2, 15])
 os.umask(0)
-os.nice(5)
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+for action in (lambda: os.nice(5), lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})):
+    try: action()
+    except OSError: pass
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
 warnings.simplefilter("error")
 random.seed(1)

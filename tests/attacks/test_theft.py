@@ -64,9 +64,11 @@ def test_the_memory_scan_finds_what_is_there(attack: Attack, needs_namespaces: N
 
 
 @pytest.mark.threat("theft.environment")
-def test_the_environment_is_built_from_nothing(attack: Attack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_built_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the application is in os.environ, and none in what the kernel keeps of it."""
-    outcome = attack("""
+    monkeypatch.setenv("PLANTED", "1")
+    with LocalSandbox(pool_size=0) as sandbox:
+        outcome = ask(sandbox, """
 import os
 print(sorted(os.environ))
 for name in ("environ", "cmdline", "auxv"):
@@ -75,7 +77,7 @@ for name in ("environ", "cmdline", "auxv"):
         except OSError: pass
 """)
     assert outcome.status is Status.OK
-    for name in ("USER", "LOGNAME", "SSH", "PYTEST", "VIRTUAL_ENV", "OLDPWD"):
+    for name in ("PLANTED", "SSH", "PYTEST", "VIRTUAL_ENV", "OLDPWD"):
         assert name not in outcome.stdout
     assert "hotcell-" not in outcome.stdout
 
