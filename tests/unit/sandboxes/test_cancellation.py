@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
-from hotcell.sandboxes.base import Cancellation
+from hotcell.config import SandboxConfig
+from hotcell.results import Status
+from hotcell.sandboxes.base import Cancellation, RunRequest
+from hotcell.sandboxes.local.sandbox import LocalSandbox
 
 
 def test_an_action_waits_for_the_cancellation_and_happens_once() -> None:
@@ -77,3 +82,18 @@ def test_two_hundred_threads_at_once_lose_and_repeat_no_action() -> None:
         for thread in threads:
             thread.join()
         assert sorted(done) == [number for number in range(200) if number % 10]
+
+
+class _Quick(Cancellation):
+    """Cancelled by another thread just when the cell is there, and the cell is dead before the request goes out."""
+
+    def on_cancel(self, action: Callable[[], None]) -> None:
+        self.cancel()
+        super().on_cancel(action)
+        time.sleep(0.05)
+
+
+def test_a_cancellation_between_the_cell_and_the_request_is_no_failure_of_ours() -> None:
+    asked = RunRequest(code="1", config=SandboxConfig(), cancellation=_Quick())
+    with LocalSandbox(pool_size=1) as sandbox:
+        assert sandbox.run(asked).status is Status.CANCELLED

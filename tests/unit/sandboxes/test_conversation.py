@@ -22,7 +22,7 @@ from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError, SandboxCrashed, SandboxUnavailable
 from hotcell.sandboxes import conversation
 from hotcell.sandboxes.base import RunRequest
-from hotcell.sandboxes.conversation import End, Heard, converse, text_of, wait_until_ready
+from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse, text_of, wait_until_ready
 from hotcell.worker import wire
 
 Script = Callable[["Worker"], None]
@@ -460,10 +460,20 @@ def test_death_without_a_word_is_a_death_and_quick() -> None:
     assert heard.seconds < 1
 
 
-def test_death_before_the_request_is_a_death_and_no_error_of_ours() -> None:
+def test_death_before_the_request_is_told_apart_because_trying_again_is_safe() -> None:
     with played(Worker.die) as cell:
         cell.worker.stopped.wait(0.1)
-        heard = converse(cell, request(files={"a": bytes(1 << 20)}, artifacts=("*",)))
+        with pytest.raises(NeverBegan):
+            converse(cell, request(files={"a": bytes(1 << 20)}, artifacts=("*",)))
+
+
+def test_death_while_files_are_sent_is_a_death() -> None:
+    def script(worker: Worker) -> None:
+        worker.hear_request()
+        worker.hear_data(1)
+        worker.die()
+
+    heard = talk(script, asked=request(files={"a": bytes(8 << 20)}, artifacts=("*",)))
     assert (heard.end, heard.directory) == (End.DEATH, -1)
 
 
@@ -519,17 +529,14 @@ def test_a_report_does_not_hide_a_wall_clock_that_ran_out() -> None:
     assert (heard.end, heard.report) == (End.WALL_CLOCK, {})
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.1])
-def test_a_kill_from_another_thread_ends_the_conversation(pause: float) -> None:
+def test_a_kill_from_another_thread_ends_the_conversation() -> None:
     def script(worker: Worker) -> None:
-        try:
-            worker.hear_request()
-            worker.stopped.wait(30)
-        finally:
-            worker.die()
+        worker.hear_request()
+        worker.stopped.wait(30)
+        worker.die()
 
     with played(script) as cell:
-        killer = threading.Timer(pause, cell.kill)
+        killer = threading.Timer(0.1, cell.kill)
         killer.start()
         heard = converse(cell, request(config={"timeout_seconds": 10}))
         killer.join()
