@@ -27,6 +27,12 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+def _shown(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"<an integer of {value.bit_length()} bits>"
+    return repr(value)[:80]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SandboxConfig:
     """The limits of one execution. Every limit ends in a status of its own, never in silence."""
@@ -75,8 +81,8 @@ class SandboxConfig:
             whole = not field.endswith("_seconds")
             kinds = (int,) if whole else (int, float)
             if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-                noun = "a whole number" if whole else "a number"
-                raise ConfigurationError(f"{field}={value!r} is not allowed: give {noun} from {least:g} to {most:g}.")
+                span = f"a whole number from {least:,} to {most:,}" if whole else f"a number from {least:g} to {most:g}"
+                raise ConfigurationError(f"{field}={_shown(value)} is not allowed: give {span}.")
 
     @property
     def effective_cpu_seconds(self) -> float:

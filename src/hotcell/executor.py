@@ -90,7 +90,7 @@ class Executor:
         and SandboxError or ProtocolError for our own failures.
         """
         config = config or self.config
-        variables = inputs.check_context(context)
+        variables = inputs.check_context(context, config)
         given = inputs.check_files(files, config)
         globs = inputs.check_artifacts(artifacts)
         cancellation = cancellation or Cancellation()

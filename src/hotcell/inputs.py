@@ -19,34 +19,40 @@ CONTEXT_BYTES = 64 << 20
 _DEPTH = 50
 _INT_BITS = 14_280  # 4,300 digits, beyond which Python does not convert to text
 _NAME_BYTES = 255
+_OWN_FOLDERS = 8
+"""What a cell has before anything is put into it."""
 _PATH_BYTES = 1024
 
 
-def check_context(context: Mapping[Any, Any] | None) -> dict[str, Any]:
+def check_context(context: Mapping[Any, Any] | None, config: SandboxConfig) -> dict[str, Any]:
     """The variables as a dict of JSON data. Raises ConfigurationError with the path of the first bad item."""
     if not context:
         return {}
     if not isinstance(context, Mapping):
         raise ConfigurationError(f"context must be a dict of variables, not {type(context).__name__}.")
-    left = CONTEXT_BYTES
+    # As text, as objects and in between, the cell holds it several times.
+    most = left = min(CONTEXT_BYTES, config.memory_bytes // 16)
     for name, value in context.items():
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise ConfigurationError(f"context: {name!r} is not a variable name.")
         if name.startswith("__") and name.endswith("__"):
             raise ConfigurationError(f"context: {name!r} is a name of Python's own; choose another.")
         left = _check_item(value, f"context[{name!r}]", left, 0)
+        if left < 0:
+            raise ConfigurationError(
+                f"context is larger than {most >> 10} KiB (64 MiB, or a sixteenth of memory_bytes): pass large data as "
+                "files, or raise memory_bytes."
+            )
     return dict(context)
 
 
 def _check_item(value: Any, path: str, left: int, depth: int) -> int:
     """What is left of the size after this item."""
     if isinstance(value, dict | list | tuple):
-        left = _check_parts(value, path, left - 8, depth)
+        left = _check_parts(value, path, left - 64, depth)
     else:
         _check_scalar(value, path)
         left -= len(value) if isinstance(value, str) else 8
-    if left < 0:
-        raise ConfigurationError(f"context is larger than {CONTEXT_BYTES >> 20} MiB: pass large data as files.")
     return left
 
 
@@ -54,6 +60,8 @@ def _check_parts(value: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str,
     if depth >= _DEPTH:
         raise ConfigurationError(f"{path[:200]} is nested more than {_DEPTH} deep.")
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if left < 0:
+            break
         if isinstance(value, dict):
             if not isinstance(key, str):
                 raise ConfigurationError(f"{path} has the key {key!r}: keys must be str.")
@@ -82,17 +90,24 @@ def check_files(
         return {}
     if not isinstance(files, Mapping):
         raise ConfigurationError(f"files must be a dict of names to bytes or paths, not {type(files).__name__}.")
-    if len(files) > config.disk_files:
-        raise ConfigurationError(f"files: {len(files)} files are more than disk_files={config.disk_files}.")
     checked: dict[str, bytes | os.PathLike[str]] = {}
     size = 0
     for name, content in files.items():
         check_name(name)
         checked[name], length = _check_content(name, content)
+        if length > config.file_bytes:
+            raise ConfigurationError(
+                f"files[{name!r}] holds {length} bytes, more than file_bytes={config.file_bytes}: raise that limit."
+            )
         size += length
     if size > config.disk_bytes:
         raise ConfigurationError(
             f"files hold {size} bytes, more than disk_bytes={config.disk_bytes}: raise that limit."
+        )
+    folders = {str(parent) for name in checked for parent in Path(name).parents}
+    if len(checked) + len(folders) + _OWN_FOLDERS > config.disk_files:
+        raise ConfigurationError(
+            f"files: {len(checked)} files in {len(folders)} folders are more than disk_files={config.disk_files}."
         )
     for name in checked:
         for parent in Path(name).parents:

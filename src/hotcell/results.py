@@ -50,20 +50,18 @@ class IsolationLevel(enum.StrEnum):
     def rank(self) -> int:
         return list(type(self)).index(self)
 
-    # StrEnum would compare alphabetically.
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, IsolationLevel):
-            return NotImplemented
-        return self.rank < other.rank
+    # StrEnum would compare alphabetically. A word stands for its level; one that is no level raises ValueError.
+    def __lt__(self, other: str) -> bool:
+        return self.rank < IsolationLevel(other).rank
 
-    def __gt__(self, other: object) -> bool:
-        return isinstance(other, IsolationLevel) and self.rank > other.rank
+    def __gt__(self, other: str) -> bool:
+        return self.rank > IsolationLevel(other).rank
 
-    def __le__(self, other: object) -> bool:
-        return isinstance(other, IsolationLevel) and self.rank <= other.rank
+    def __le__(self, other: str) -> bool:
+        return self.rank <= IsolationLevel(other).rank
 
-    def __ge__(self, other: object) -> bool:
-        return isinstance(other, IsolationLevel) and self.rank >= other.rank
+    def __ge__(self, other: str) -> bool:
+        return self.rank >= IsolationLevel(other).rank
 
 
 class Severity(enum.StrEnum):

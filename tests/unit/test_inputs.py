@@ -42,14 +42,14 @@ def deep(levels: int) -> list[object]:
 )
 def test_a_bad_context_is_refused_by_its_path(context: object, names: str):
     with pytest.raises(ConfigurationError, match=names):
-        check_context(context)
+        check_context(context, SandboxConfig())
 
 
 def test_a_cyclic_context_is_refused():
     loop: list[object] = []
     loop.append(loop)
     with pytest.raises(ConfigurationError, match="50 deep"):
-        check_context({"x": loop})
+        check_context({"x": loop}, SandboxConfig())
 
 
 JSON = st.recursive(
@@ -61,7 +61,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_json_data_is_accepted_as_it_is(value: object):
-    assert check_context({"x": value}) == {"x": value}
+    assert check_context({"x": value}, SandboxConfig()) == {"x": value}
     json.dumps(value, allow_nan=False)
 
 

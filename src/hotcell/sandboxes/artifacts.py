@@ -10,6 +10,8 @@ import fnmatch
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
+from pathlib import Path
 
 from hotcell.config import SandboxConfig
 from hotcell.results import Artifact
@@ -20,10 +22,16 @@ _MAX_NOTES = 20
 
 
 def collect(
-    directory: int, globs: tuple[str, ...], config: SandboxConfig
+    directory: int,
+    globs: tuple[str, ...],
+    config: SandboxConfig,
+    given: Mapping[str, bytes | os.PathLike[str]],
 ) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
-    """The files whose relative name, or whose last part, matches a glob; and a note for each that was passed over."""
-    collector = _Collector(globs, config)
+    """The files whose relative name, or whose last part, matches a glob; and a note for each that was passed over.
+
+    A file that was ``given`` and is unchanged is no artifact.
+    """
+    collector = _Collector(globs, config, given)
     collector.walk(directory)
     notes = collector.notes[:_MAX_NOTES]
     if len(collector.notes) > _MAX_NOTES:
@@ -32,8 +40,11 @@ def collect(
 
 
 class _Collector:
-    def __init__(self, globs: tuple[str, ...], config: SandboxConfig) -> None:
+    def __init__(
+        self, globs: tuple[str, ...], config: SandboxConfig, given: Mapping[str, bytes | os.PathLike[str]]
+    ) -> None:
         self._globs = globs
+        self._given = given
         self._config = config
         self._room = config.artifact_bytes
         self.artifacts: list[Artifact] = []
@@ -93,11 +104,20 @@ class _Collector:
             content = bytearray()
             while chunk := file.read(min(1 << 20, status.st_size - len(content))):
                 content += chunk
-        self._room -= len(content)
         data = bytes(content)
+        if self._is_unchanged(name, data):
+            return ""
+        self._room -= len(data)
         digest = hashlib.sha256(data).hexdigest()
         self.artifacts.append(Artifact(name=name, size=len(data), sha256=digest, content=data))
         return ""
+
+    def _is_unchanged(self, name: str, data: bytes) -> bool:
+        given = self._given.get(name)
+        if given is None or isinstance(given, bytes):
+            return given == data
+        path = Path(given)
+        return path.stat().st_size == len(data) and path.read_bytes() == data
 
     def _objection(self, status: os.stat_result) -> str:
         if stat.S_ISLNK(status.st_mode):

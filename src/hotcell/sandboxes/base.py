@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ from hotcell.results import Artifact, ErrorInfo, IsolationLevel, SandboxInfo, St
 
 
 class Cancellation:
-    """Lets another thread give up on an execution. Safe to call from anywhere, any number of times."""
+    """Lets another thread give up on one execution. Safe to call from anywhere, any number of times."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,8 +27,9 @@ class Cancellation:
         with self._lock:
             self.cancelled = True
             actions, self._actions = self._actions, []
-        for action in actions:
-            action()
+        with contextlib.ExitStack() as stack:  # all of them, also when one raises
+            for action in reversed(actions):
+                stack.callback(action)
 
     def on_cancel(self, action: Callable[[], None]) -> None:
         """Call ``action`` when cancelled; at once if that has already happened."""

@@ -155,7 +155,8 @@ class _Talk:
             try:
                 channel.sendall(wire.encode(wire.REQUEST, payload))
             except (BrokenPipeError, ConnectionResetError):
-                raise NeverBegan("The fork server's cells died while they waited.") from None
+                if not request.cancellation.cancelled:
+                    raise NeverBegan("The fork server's cells died while they waited.") from None
             try:
                 for name, size, file in files:
                     _send_file(channel, name, size, file)

@@ -40,7 +40,7 @@ def work(tmp_path: Path) -> Iterator[Path]:
 def collect(work: Path, globs: tuple[str, ...] = ALL, **limits: int) -> Found:
     handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        found, notes = artifacts.collect(handle, globs, SandboxConfig(**limits))
+        found, notes = artifacts.collect(handle, globs, SandboxConfig(**limits), {})
         os.fstat(handle)  # still ours to close
     finally:
         os.close(handle)
@@ -393,3 +393,19 @@ def test_collecting_twice_gives_the_same(work: Path) -> None:
         assert len(first[0]) == 20
     finally:
         os.close(handle)
+
+
+def test_a_given_file_comes_back_only_when_it_was_changed(tmp_path: Path) -> None:
+    work, host = tmp_path / "work", tmp_path / "host"
+    work.mkdir()
+    host.write_bytes(b"as given")
+    for name in ("same", "same path", "changed", "own"):
+        (work / name).write_bytes(b"as given")
+    given: dict[str, bytes | os.PathLike[str]] = {"same": b"as given", "same path": host, "changed": b"as it was"}
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        found, notes = artifacts.collect(handle, ("*",), SandboxConfig(), given)
+    finally:
+        os.close(handle)
+    assert [item.name for item in found] == ["changed", "own"]
+    assert notes == ()

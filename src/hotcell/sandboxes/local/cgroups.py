@@ -44,7 +44,9 @@ class Group:
             self._limit_bytes = limit_bytes
         if self._version == 1:
             self.write(self._peak, "0")
+        # Both files are open from here on, so that later a lack of descriptors cannot come between.
         self._kills = self._read_kills()
+        self.peak_bytes()
         self.write("cgroup.procs", str(pid))
 
     def write(self, name: str, text: str) -> None:

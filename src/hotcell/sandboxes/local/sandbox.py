@@ -235,7 +235,7 @@ class LocalSandbox(Sandbox):
                 )
             cpu = max(cpu, ending.cpu_seconds)
             if heard.directory >= 0:
-                found, notes = artifacts.collect(heard.directory, request.artifacts, request.config)
+                found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, request.files)
         evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
