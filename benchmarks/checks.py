@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import hotcell
 from benchmarks.measure import Contender, Row, interleave, milliseconds, timed
 from benchmarks.redaction import MB, TYPICAL, milliseconds_per_mb
-from benchmarks.subjects import PAUSE_SECONDS, bare_python
-
-SAMPLE = Path(__file__).parents[1] / "examples" / "analysis.py"
-"""As a language model writes; fifty lines."""
+from benchmarks.subjects import bare_python
+from benchmarks.validators import HUNDRED_LINES
 
 
 def measure(rounds: int) -> Iterator[Row]:
     """The validators and the output check."""
-    code = SAMPLE.read_text() * 2
-    lines = len(code.splitlines())
-    if not hotcell.check(code).accepted:
-        raise RuntimeError(f"{SAMPLE.name} is refused")
-    work = Contender(name="check", once=timed(lambda: hotcell.check(code)), before=lambda: time.sleep(PAUSE_SECONDS))
-    found = interleave([work], rounds)
-    yield milliseconds(f"syntax and policy, {lines} lines", found["check"], most=1.0)
+    if not hotcell.check(HUNDRED_LINES).accepted:
+        raise RuntimeError("the hundred honest lines are refused")
+    check = timed(lambda: hotcell.check(HUNDRED_LINES))
+    found = interleave([Contender(name="check", once=check)], rounds)
+    yield milliseconds("syntax and policy together, 100 lines", found["check"], most=1.0)
     speeds = {name: milliseconds_per_mb(make(MB), 3) for name, make in TYPICAL.items()}
     ordered = sorted(speeds, key=lambda name: speeds[name])
     for what, name in (("median", ordered[len(ordered) // 2]), ("slowest", ordered[-1])):

@@ -20,7 +20,6 @@ def measure(rounds: int) -> Iterator[Row]:
     """One interleaved run of ours, bare Python, a Jupyter kernel, a bare fork and the code in this process."""
     with contextlib.ExitStack() as stack:
         runner, sandbox = stack.enter_context(executor())
-        rest = rested(sandbox)
         kernel: Companion | str
         try:
             kernel = stack.enter_context(companion("jupyter"))
@@ -30,12 +29,12 @@ def measure(rounds: int) -> Iterator[Row]:
         contenders = [bare_python(), _fork(fork)]
         for name, code in PROGRAMS.items():
             contenders += [
-                Contender(name=f"ours {name}", once=timed(partial(execute, runner, code)), before=rest),
-                Contender(name=f"in process {name}", once=timed(partial(_in_process, code)), before=rest),
+                Contender(name=f"ours {name}", once=timed(partial(execute, runner, code))),
+                Contender(name=f"in process {name}", once=timed(partial(_in_process, code))),
             ]
             if isinstance(kernel, Companion):
-                contenders.append(Contender(name=f"jupyter {name}", once=partial(kernel.time, code), before=rest))
-        found = interleave(contenders, rounds)
+                contenders.append(Contender(name=f"jupyter {name}", once=partial(kernel.time, code)))
+        found = interleave(contenders, rounds, rested(sandbox))
     yield from _rows(found, "" if isinstance(kernel, Companion) else kernel)
 
 

@@ -9,17 +9,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 WARM_UP_ROUNDS = 3
+PAUSE_SECONDS = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """Something that is measured: ``once`` returns the seconds it took, ``before`` is not timed."""
+    """Something that is measured: ``once`` returns the seconds it took."""
 
     name: str
     once: Callable[[], float]
-    before: Callable[[], object] = lambda: None
     every: int = 1
     """It takes part in each ``every``-th round: what takes long needs fewer rounds."""
+
+
+def pause() -> None:
+    """A moment for the machine to clear up."""
+    time.sleep(PAUSE_SECONDS)
 
 
 def timed(work: Callable[[], object]) -> Callable[[], float]:
@@ -33,15 +38,20 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
     return once
 
 
-def interleave(contenders: Sequence[Contender], rounds: int) -> dict[str, list[float]]:
-    """Seconds by contender. A disturbance of the machine hits all of them, as each takes its turn in every round."""
+def interleave(
+    contenders: Sequence[Contender], rounds: int, before: Callable[[], object] = pause
+) -> dict[str, list[float]]:
+    """Seconds by contender. A disturbance of the machine hits all of them, as each takes its turn in every round.
+
+    ``before`` precedes each turn, untimed: what the last contender left to do must not slow the next.
+    """
     found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(-WARM_UP_ROUNDS, rounds):
         start = number % len(contenders)  # nobody always comes after the same neighbour's mess
         for contender in (*contenders[start:], *contenders[:start]):
             if number > 0 and number % contender.every:
                 continue
-            contender.before()
+            before()
             seconds = contender.once()
             if number >= 0:
                 found[contender.name].append(seconds)

@@ -50,16 +50,15 @@ def measure(rounds: int) -> Iterator[Row]:
         tempfile.TemporaryDirectory(dir=memory) as outside,
         executor([], policy=hotcell.Policy.permissive()) as (runner, sandbox),
     ):
-        rest = rested(sandbox)
         contenders = [
             contender
             for name, code in (("cpu", CPU_BOUND), ("files", FILE_CALLS))
             for contender in (
-                Contender(name=f"{name} inside", once=partial(_inside, runner, code), before=rest),
-                Contender(name=f"{name} outside", once=partial(_outside, code, outside), before=rest),
+                Contender(name=f"{name} inside", once=partial(_inside, runner, code)),
+                Contender(name=f"{name} outside", once=partial(_outside, code, outside)),
             )
         ]
-        found = interleave(contenders, rounds)
+        found = interleave(contenders, rounds, rested(sandbox))
     for what, name, most in (
         ("CPU-bound code, inside / outside", "cpu", 1.03),
         ("20,000 open, read, close and stat, inside / outside", "files", 1.3),

@@ -48,11 +48,15 @@ def prepare() -> None:
     wanted = (HERE / "requirements.txt").read_text()
     if done.exists() and done.read_text() == wanted:
         return
-    print(f"Installing the peers into {PLACE} (half a gigabyte; --no-peers leaves them out).", file=sys.stderr)
-    pip = [str(PLACE / "bin" / "python"), "-m", "pip", "install", "--quiet", "--requirement"]
-    subprocess.run([PYTHON, "-m", "venv", str(PLACE)], check=False)
-    if subprocess.run([*pip, str(HERE / "requirements.txt")], check=False).returncode == 0:
+    print(f"Installing the peers into {PLACE}: half a gigabyte. --no-peers leaves them out.", file=sys.stderr)
+    if not _succeeds([PYTHON, "-m", "venv", str(PLACE)]):
+        return
+    if _succeeds([str(PLACE / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(HERE / "requirements.txt")]):
         done.write_text(wanted)
+
+
+def _succeeds(arguments: list[str]) -> bool:
+    return subprocess.run(arguments, check=False).returncode == 0
 
 
 def companion(name: str) -> Companion:
@@ -67,14 +71,14 @@ def measure(rounds: int) -> Iterator[Row]:
     """All of them, ours and the bare interpreter, in turn."""
     with contextlib.ExitStack() as stack:
         runner, sandbox = stack.enter_context(executor())
-        ours = Contender(name="ours", once=timed(lambda: execute(runner, PRINT)), before=rested(sandbox))
+        ours = Contender(name="ours", once=timed(lambda: execute(runner, PRINT)))
         contenders, missing = [bare_python(), ours], {}
         for name, peer in (*_commands(), *_guests(stack)):
             if isinstance(peer, str):
                 missing[name] = peer
             else:
                 contenders.append(peer)
-        found = interleave(contenders, rounds)
+        found = interleave(contenders, rounds, rested(sandbox))
     middle = statistics.median(found["python3 -I -S"])
     yield milliseconds("hotcell (namespaces)", found["ours"], of_python=statistics.median(found["ours"]) / middle)
     for name, (isolation, *_) in (COMMANDS | GUESTS).items():

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hotcell
 from benchmarks.companion import Companion
-from benchmarks.measure import Contender, timed
+from benchmarks.measure import Contender, pause, timed
 
 HEAP = ("numpy", "pandas", "matplotlib")
 PRINT = "print(1 + 1)"
@@ -24,7 +23,6 @@ PROGRAMS = {
         "print(df.describe().to_csv())"
     ),
 }
-PAUSE_SECONDS = 0.005
 
 PYTHON: str = getattr(sys, "_base_executable", sys.executable)
 """The interpreter itself: a shim or the link of a virtual environment would measure more than Python."""
@@ -48,7 +46,7 @@ def rested(sandbox: hotcell.LocalSandbox) -> Callable[[], None]:
 
     def rest() -> None:
         sandbox.wait_until_warm()
-        time.sleep(PAUSE_SECONDS)
+        pause()
 
     return rest
 
@@ -74,7 +72,7 @@ def command(name: str, arguments: Sequence[str], *, every: int = 1) -> Contender
         if done.returncode or done.stdout != b"2\n":
             raise RuntimeError(f"{name}: {done.stderr.decode(errors='replace').strip()[-300:] or done.stdout!r}")
 
-    return Contender(name=name, once=timed(run), before=lambda: time.sleep(PAUSE_SECONDS), every=every)
+    return Contender(name=name, once=timed(run), every=every)
 
 
 def bare_python() -> Contender:

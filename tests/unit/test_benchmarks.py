@@ -31,9 +31,11 @@ def test_contenders_take_turns_and_start_in_turn() -> None:
             order.append(name)
             return 1.0
 
-        return Contender(name=name, once=once, before=lambda: order.append("-"), every=every)
+        return Contender(name=name, once=once, every=every)
 
-    found = measure.interleave([contender("a"), contender("b"), contender("rare", every=2)], 4)
+    found = measure.interleave(
+        [contender("a"), contender("b"), contender("rare", every=2)], 4, before=lambda: order.append("-")
+    )
 
     assert {name: len(seconds) for name, seconds in found.items()} == {"a": 4, "b": 4, "rare": 2}
     turns = [turn for turn in "".join(order).split("-") if turn][3 * measure.WARM_UP_ROUNDS :]
