@@ -120,13 +120,14 @@ def test_files_go_in_and_come_out(sandbox: LocalSandbox, tmp_path) -> None:
     source.write_bytes(big)
     outcome = ask(
         sandbox,
-        "data = open('in/big.bin', 'rb').read()\nopen('in/out.bin', 'wb').write(data[::-1])\nprint(open('a b.txt').read(), len(data), open('empty').read() == '')",
-        files={"in/big.bin": source, "a b.txt": b"text", "empty": b""},
+        "data = open('in/big.bin', 'rb').read()\nopen('in/out.bin', 'wb').write(data[::-1])\n"
+        "open('in/more', 'a').write('!')\nprint(open('a b.txt').read(), len(data), open('empty').read() == '')",
+        files={"in/big.bin": source, "in/more": b"more", "a b.txt": b"text", "empty": b""},
         artifacts=("in/*",),
     )
     assert outcome.status is Status.OK, outcome
     assert outcome.stdout == f"text {len(big)} True\n"
-    assert {item.name: item.content for item in outcome.artifacts} == {"in/big.bin": big, "in/out.bin": big[::-1]}
+    assert {item.name: item.content for item in outcome.artifacts} == {"in/more": b"more!", "in/out.bin": big[::-1]}
 
 
 def test_the_interpreter_is_the_applications(sandbox: LocalSandbox) -> None:
