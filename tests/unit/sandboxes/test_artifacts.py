@@ -320,7 +320,10 @@ def test_a_file_that_turns_into_a_link_meanwhile_is_never_read_through(work: Pat
         thread.start()
     contents = set()
     try:
-        for _ in range(300):
+        deadline = time.monotonic() + 30
+        rounds = 0
+        while rounds < 300 or (b"decoy" not in contents and time.monotonic() < deadline):
+            rounds += 1
             found, _ = collect(work, ("f?",))
             contents |= {item.content for item in found.values()}
     finally:
@@ -388,8 +391,8 @@ def test_collecting_twice_gives_the_same(work: Path) -> None:
         (work / f"{number}").write_text(str(number))
     handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        first = artifacts.collect(handle, ALL, SandboxConfig())
-        assert artifacts.collect(handle, ALL, SandboxConfig()) == first
+        first = artifacts.collect(handle, ALL, SandboxConfig(), {})
+        assert artifacts.collect(handle, ALL, SandboxConfig(), {}) == first
         assert len(first[0]) == 20
     finally:
         os.close(handle)
@@ -409,3 +412,27 @@ def test_a_given_file_comes_back_only_when_it_was_changed(tmp_path: Path) -> Non
         os.close(handle)
     assert [item.name for item in found] == ["changed", "own"]
     assert notes == ()
+
+
+def test_a_given_file_counts_against_no_limit_of_artifacts(work: Path) -> None:
+    given: dict[str, bytes | os.PathLike[str]] = {f"in{number}": bytes(5000) for number in range(5)}
+    for name, content in given.items():
+        assert isinstance(content, bytes)
+        (work / name).write_bytes(content)
+    (work / "z_made_here").write_bytes(bytes(1000))
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        found, notes = artifacts.collect(handle, ALL, SandboxConfig(artifact_bytes=1000, artifact_count=1), given)
+    finally:
+        os.close(handle)
+    assert ([item.name for item in found], notes) == (["z_made_here"], ())
+
+
+def test_a_given_file_that_is_gone_from_the_host_meanwhile_is_an_artifact(work: Path, tmp_path: Path) -> None:
+    (work / "data").write_text("x")
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        found, notes = artifacts.collect(handle, ALL, SandboxConfig(), {"data": tmp_path / "gone"})
+    finally:
+        os.close(handle)
+    assert ([item.name for item in found], notes) == (["data"], ())
