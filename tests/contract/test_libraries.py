@@ -12,6 +12,7 @@ from observers.cells import ask
 from hotcell.results import Status
 from hotcell.sandboxes.local.sandbox import LocalSandbox
 
+
 @pytest.fixture(scope="module")
 def science() -> Iterator[LocalSandbox]:
     present = [name for name in ("numpy", "pandas", "matplotlib") if importlib.util.find_spec(name)]

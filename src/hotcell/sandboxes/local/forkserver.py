@@ -38,6 +38,8 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "HOME": "/run/cell/home",
     "TMPDIR": "/run/cell/tmp",
+    "USER": "nobody",
+    "LOGNAME": "nobody",
     "TZ": "UTC",
     "MPLBACKEND": "Agg",
     "MPLCONFIGDIR": "/run/cell/home",

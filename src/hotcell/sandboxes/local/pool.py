@@ -112,17 +112,20 @@ class Pool:
             raise
         return cell
 
-    def bury(self, cell: LocalCell) -> Ending | None:
-        """Kill the cell and wait until nothing of it is left. None when the fork server died with it."""
+    def end(self, cell: LocalCell) -> Ending | None:
+        """Kill the cell and wait until nothing in it lives. None when the fork server died with it."""
         cell.kill()
         ending = cell.read_ending() if _becomes_readable(cell.end, _END_TIMEOUT_SECONDS) else None
         if ending is None:
             self.broken = True
+        return ending
+
+    def bury(self, cell: LocalCell) -> None:
+        """Take away what an ended cell has left."""
         self._forget(cell)
         with self._lock:
             self._in_use -= 1
         self.nudge()
-        return ending
 
     def discard(self, cell: LocalCell) -> None:
         """Kill the cell and let the keeper wait for its end."""

@@ -103,13 +103,11 @@ class LocalSandbox(Sandbox):
             request.cancellation.on_cancel(cell.kill)
             try:
                 return pool, cell, converse(cell, request)
-            except NeverBegan:
+            except BaseException as error:
+                pool.end(cell)
                 pool.bury(cell)
-                if attempt == _ATTEMPTS - 1:
+                if not isinstance(error, NeverBegan) or attempt == _ATTEMPTS - 1:
                     raise
-            except BaseException:
-                pool.bury(cell)
-                raise
         raise AssertionError("unreachable")
 
     def wait_until_warm(self, timeout_seconds: float = 30.0) -> bool:
@@ -227,15 +225,18 @@ class LocalSandbox(Sandbox):
         if heard.end is End.REPORT and not request.artifacts and cell.peak_processes == 1 and cell.is_quiet():
             pool.discard(cell)
         else:
-            ending = pool.bury(cell)
-            if ending is None:
-                raise SandboxCrashed(
-                    "The fork server died while the code ran; the execution has no result. A new one is started for "
-                    "the next call. If this repeats, the host is out of memory, or somebody kills its processes."
-                )
-            cpu = max(cpu, ending.cpu_seconds)
-            if heard.directory >= 0:
-                found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, request.files)
+            ending = pool.end(cell)
+            try:
+                if ending is None:
+                    raise SandboxCrashed(
+                        "The fork server died while the code ran; the execution has no result. The next call starts a "
+                        "new one. If this repeats, the host is out of memory, or somebody kills its processes."
+                    )
+                cpu = max(cpu, ending.cpu_seconds)
+                if heard.directory >= 0:
+                    found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, request.files)
+            finally:
+                pool.bury(cell)
         evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
