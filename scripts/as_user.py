@@ -60,7 +60,7 @@ def become(command: list[str], home: str) -> NoReturn:
 
 
 def open_closed_directories(paths: set[str]) -> None:
-    """Cover each directory that others may not pass with one that they may, holding only what of ``paths`` is below it."""
+    """Cover each directory that others may not pass with one that they may, holding only ``paths``."""
     needed = sorted(path for path in paths if closed_ancestor(path))
     check(libc.unshare(CLONE_NEWNS))
     # Opened before anything is covered; a descriptor still leads there afterwards.

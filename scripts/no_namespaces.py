@@ -12,6 +12,7 @@ import os
 import struct
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
@@ -41,14 +42,13 @@ def program() -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
 
 
-def main(command: list[str]) -> int:
+def main(command: list[str]) -> NoReturn:
     if not command:
-        print("usage: scripts/no_namespaces.py COMMAND...", file=sys.stderr)
-        return 2
+        sys.exit("usage: scripts/no_namespaces.py COMMAND...")
     kernel.call("prctl", kernel.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     install_filter(Filter(program()))
     os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

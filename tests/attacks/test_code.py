@@ -10,17 +10,39 @@ from observers.wall import Attack
 from hotcell.results import Status
 
 ESCAPES = {
-    "subclasses": "import os\n[c for c in ().__class__.__base__.__subclasses__() if c.__name__ == '_wrap_close'][0].__init__.__globals__['system']('touch /tmp/x; echo ESCAPED')",
-    "frames": "import sys\ndef g(): yield sys._getframe()\nf = next(g())\nwhile f:\n    f.f_globals.clear() if f.f_back is None else None\n    f = f.f_back",
-    "gc": "import gc\nfor o in gc.get_objects():\n    if type(o).__name__ in ('socket', 'Zygote', 'ForkServer', 'Pool'): print('ESCAPED', o)",
-    "marshal": "import marshal, types\nexec(types.FunctionType(marshal.loads(marshal.dumps(compile('1', 'x', 'eval'))), {}).__code__)",
+    "subclasses": """
+import os
+found = [c for c in ().__class__.__base__.__subclasses__() if c.__name__ == '_wrap_close'][0]
+found.__init__.__globals__['system']('touch /tmp/x; echo ESCAPED')
+""",
+    "frames": """
+import sys
+def g(): yield sys._getframe()
+f = next(g())
+while f:
+    f.f_globals.clear() if f.f_back is None else None
+    f = f.f_back
+""",
+    "gc": """
+import gc
+for o in gc.get_objects():
+    if type(o).__name__ in ('socket', 'Zygote', 'ForkServer', 'Pool'): print('ESCAPED', o)
+""",
+    "marshal": """
+import marshal, types
+exec(types.FunctionType(marshal.loads(marshal.dumps(compile('1', 'x', 'eval'))), {}).__code__)
+""",
     "audit": "import sys, ctypes\nsys.addaudithook(lambda *a: None)\n__import__('os').system('echo ESCAPED')",
     "nfkc": "__import__('\\U0001D52C\\U0001D530'.encode('ascii', 'ignore').decode() or 'os').system('echo ESCAPED')",
     "help": "help.__class__.__init__.__globals__['sys'].modules['os'].system('echo ESCAPED')",
     "ctypes": "import ctypes; ctypes.CDLL(None).system(b'echo ESCAPED')",
     "posix": "import _posixsubprocess, os; os.execv('/bin/sh', ['sh', '-c', 'echo ESCAPED'])",
     "pty": "import pty; pty.spawn(['/bin/sh', '-c', 'echo ESCAPED'])",
-    "import of a file": "import importlib.util as u\nopen('/tmp/e.so', 'wb').write(b'\\x7fELF' * 100)\ns = u.spec_from_file_location('e', '/tmp/e.so'); u.module_from_spec(s)",
+    "import of a file": """
+import importlib.util as u
+open('/tmp/e.so', 'wb').write(b'\\x7fELF' * 100)
+s = u.spec_from_file_location('e', '/tmp/e.so'); u.module_from_spec(s)
+""",
 }
 
 
@@ -37,7 +59,14 @@ def test_a_known_escape_has_no_effect(attack: Attack, code: str) -> None:
 @pytest.mark.threat("code.bytecode")
 def test_bytecode_out_of_range_crashes_only_itself(attack: Attack) -> None:
     """A code object that reads past its constants is a crash of the cell, and the next one is well."""
-    outcome = attack("def f(): return 1\nexec(f.__code__.replace(co_code=b'\\x64\\xff' * 50, co_consts=()))\nf.__code__ = f.__code__.replace(co_code=b'\\x64\\xff\\x53\\0')\nf()")
+    outcome = attack(
+        """
+def f(): return 1
+exec(f.__code__.replace(co_code=b'\\x64\\xff' * 50, co_consts=()))
+f.__code__ = f.__code__.replace(co_code=b'\\x64\\xff\\x53\\0')
+f()
+"""
+    )
     assert outcome.status in (Status.KILLED, Status.ERROR, Status.OK)
     assert attack("print('next')").stdout == "next\n"
 

@@ -76,7 +76,12 @@ def test_the_hosts_temporary_files_are_not_there(attack: Attack, tmp_path: Path)
 def test_python_and_its_libraries_cannot_be_changed(attack: Attack) -> None:
     """Writing into the interpreter, its site-packages or its caches changes nothing on the host."""
     package = site.getsitepackages()[0]
-    targets = [os.__file__, f"{package}/planted.pth", f"{package}/planted.py", os.path.dirname(os.__file__) + "/planted.py"]
+    targets = [
+        os.__file__,
+        f"{package}/planted.pth",
+        f"{package}/planted.py",
+        os.path.dirname(os.__file__) + "/planted.py",
+    ]
     before = Path(os.__file__).stat(), Path(package).stat()
     outcome = attack(
         """
@@ -101,7 +106,12 @@ for path in targets:
     after = Path(os.__file__).stat(), Path(package).stat()
     assert outcome.status is Status.OK
     for old, new in zip(before, after, strict=True):
-        assert (old.st_ino, old.st_mtime_ns, old.st_size, old.st_mode) == (new.st_ino, new.st_mtime_ns, new.st_size, new.st_mode)
+        assert (old.st_ino, old.st_mtime_ns, old.st_size, old.st_mode) == (
+            new.st_ino,
+            new.st_mtime_ns,
+            new.st_size,
+            new.st_mode,
+        )
     assert not [path for path in targets[1:] if os.path.lexists(path)]
 
 
@@ -171,7 +181,8 @@ def test_the_old_root_is_never_seen(attack: Attack) -> None:
         + """
 import os
 raw(161, b"/tmp"), raw(155, b".", b".")
-places = ["../" * 60 + path for path in paths] + [f"/proc/{who}/root/{path}" for who in ("self", "1", "thread-self", "2") for path in paths]
+places = ["../" * 60 + path for path in paths]
+places += [f"/proc/{who}/root/{path}" for who in ("self", "1", "thread-self", "2") for path in paths]
 places += [f"/proc/{who}/cwd/../../../..{path}" for who in ("self", "1") for path in paths]
 places += [f"/proc/self/fd/{number}/{'../' * 30}{path}" for number in range(64) for path in paths]
 for place in places:
@@ -260,7 +271,7 @@ def test_no_device_can_be_made_or_opened(attack: Attack) -> None:
     outcome = attack(
         """
 import os, stat
-for name, kind, major, minor in (("disk", stat.S_IFBLK, 8, 0), ("mem", stat.S_IFCHR, 1, 1), ("tty", stat.S_IFCHR, 5, 0)):
+for name, kind, major, minor in ("disk", stat.S_IFBLK, 8, 0), ("mem", stat.S_IFCHR, 1, 1), ("tty", stat.S_IFCHR, 5, 0):
     try:
         os.mknod(name, kind | 0o666, os.makedev(major, minor))
         open(name, "rb").read(1)

@@ -17,7 +17,14 @@ from hotcell.sandboxes.local.sandbox import LocalSandbox
 
 def result_frame(**report: object) -> bytes:
     """A frame such as the worker sends at the end."""
-    blank = {"outcome": "ok", "exit_code": 0, "value": "forged", "value_repr": "'forged'", "error": None, "memory_error": False}
+    blank = {
+        "outcome": "ok",
+        "exit_code": 0,
+        "value": "forged",
+        "value_repr": "'forged'",
+        "error": None,
+        "memory_error": False,
+    }
     payload = json.dumps(blank | report).encode()
     return struct.pack("<BI", 6, len(payload)) + payload
 
@@ -81,7 +88,9 @@ def test_a_result_of_the_codes_own_ends_it(attack: Attack, code: str, statuses: 
 def test_frames_to_every_descriptor_concern_nobody_else(sandbox: LocalSandbox) -> None:
     """A forged result, written to every number and every magic link, is at most the forger's own."""
     outcomes = []
-    neighbour = threading.Thread(target=lambda: outcomes.append(ask(sandbox, "import time; time.sleep(0.5); print('mine'); 7")))
+    neighbour = threading.Thread(
+        target=lambda: outcomes.append(ask(sandbox, "import time; time.sleep(0.5); print('mine'); 7"))
+    )
     neighbour.start()
     time.sleep(0.1)
     frame = result_frame(value="stolen")
@@ -90,7 +99,10 @@ def test_frames_to_every_descriptor_concern_nobody_else(sandbox: LocalSandbox) -
         f"""
 import os
 for number in [n for n in range(256) if n != 3] + [3]:
-    for action in (lambda: os.write(number, {frame!r}), lambda: open(f"/proc/self/fd/{{number}}", "wb").write({frame!r})):
+    for action in (
+        lambda: os.write(number, {frame!r}),
+        lambda: open(f"/proc/self/fd/{{number}}", "wb").write({frame!r}),
+    ):
         try: action()
         except OSError: pass
 """,
@@ -103,7 +115,9 @@ for number in [n for n in range(256) if n != 3] + [3]:
 @pytest.mark.threat("forge.usage")
 def test_usage_is_ours(attack: Attack) -> None:
     """Whatever a forged report says of time and memory, usage holds what we measured."""
-    frame = result_frame(usage={"cpu_seconds": 0, "wall_seconds": 1e9}, status="rejected", decided_by="caller", usage_wall=5)
+    frame = result_frame(
+        usage={"cpu_seconds": 0, "wall_seconds": 1e9}, status="rejected", decided_by="caller", usage_wall=5
+    )
     outcome = attack(
         f"""
 import os, resource, time
@@ -146,23 +160,55 @@ def test_a_report_of_the_wrong_shape_is_survived(attack: Attack, report: dict[st
     assert outcome.value_repr is None or isinstance(outcome.value_repr, str)
     if outcome.error:
         assert isinstance(outcome.error.line, int)
-        assert all(isinstance(text, str) for text in (outcome.error.type, outcome.error.message, outcome.error.traceback))
+        assert all(
+            isinstance(text, str) for text in (outcome.error.type, outcome.error.message, outcome.error.traceback)
+        )
         assert len(outcome.error.type) < 1000
     for text in (outcome.reason, outcome.value_repr or "", outcome.error.message if outcome.error else ""):
         text.encode()  # could be stored
 
 
 PATCHES = {
-    "json": "import json\njson.dumps = json.loads = lambda *a, **k: '{\"outcome\": \"ok\"}'\n1 / 0",
+    "json": 'import json\njson.dumps = json.loads = lambda *a, **k: \'{"outcome": "ok"}\'\n1 / 0',
     "write": "import os\nos.write = lambda fd, data: len(data)\n1 / 0",
-    "builtins": "import builtins\nfor n in ('print', 'repr', 'isinstance', 'type', 'len', 'str', 'dict', 'issubclass'): setattr(builtins, n, None)\n1 / 0",
+    "builtins": """
+import builtins
+for n in ('print', 'repr', 'isinstance', 'type', 'len', 'str', 'dict', 'issubclass'): setattr(builtins, n, None)
+1 / 0
+""",
     "main": "import sys\nsys.modules['__main__'] = None\nsys.modules.clear()\n1 / 0",
-    "exit": "import os, sys, atexit\nos._exit = sys.exit = lambda *a: None\natexit._clear = atexit._run_exitfuncs = None\n1 / 0",
-    "streams": "import sys\nclass W:\n    def __getattr__(self, n): raise SystemExit(0)\nsys.stdout = sys.stderr = W()\n1 / 0",
+    "exit": """
+import os, sys, atexit
+os._exit = sys.exit = lambda *a: None
+atexit._clear = atexit._run_exitfuncs = None
+1 / 0
+""",
+    "streams": """
+import sys
+class W:
+    def __getattr__(self, n): raise SystemExit(0)
+sys.stdout = sys.stderr = W()
+1 / 0
+""",
     "excepthook": "import sys\nsys.excepthook = sys.unraisablehook = lambda *a: None\n1 / 0",
     "traceback": "import traceback, linecache\ntraceback.TracebackException = linecache.getline = None\n1 / 0",
-    "trace": "import sys\nsys.settrace(lambda *a: (_ for _ in ()).throw(SystemExit(0)))\ndef f(): pass\ntry: f()\nexcept BaseException: pass\nsys.settrace(None)\n1 / 0",
-    "worker": "import sys\nfor n, m in list(sys.modules.items()):\n    if n.startswith('hotcell'):\n        for k in list(vars(m)):\n            if callable(vars(m)[k]): setattr(m, k, None)\n1 / 0",
+    "trace": """
+import sys
+sys.settrace(lambda *a: (_ for _ in ()).throw(SystemExit(0)))
+def f(): pass
+try: f()
+except BaseException: pass
+sys.settrace(None)
+1 / 0
+""",
+    "worker": """
+import sys
+for n, m in list(sys.modules.items()):
+    if n.startswith('hotcell'):
+        for k in list(vars(m)):
+            if callable(vars(m)[k]): setattr(m, k, None)
+1 / 0
+""",
 }
 
 
@@ -185,16 +231,32 @@ VALUES = {
     "endless iterator": "class A:\n    def __iter__(self): return self\n    def __next__(self): return 1\nA()",
     "lying repr": "class A:\n    def __repr__(self): return 5\nA()",
     "raising repr": "class A:\n    def __repr__(self): raise SystemExit(0)\nA()",
-    "lying len": "class A(list):\n    def __len__(self): return -1\n    def __iter__(self): raise KeyboardInterrupt\nA([1])",
+    "lying len": """
+class A(list):
+    def __len__(self): return -1
+    def __iter__(self): raise KeyboardInterrupt
+A([1])
+""",
     "lying class": "class A:\n    __class__ = property(lambda self: dict)\n    def items(self): return 5\nA()",
     "lying str": "class A(str):\n    def __str__(self): return 5\n    def encode(self, *a): return 7\nA('x')",
     "lying int": "class A(int):\n    def __repr__(self): return '{\"x\": 1}'\n    __str__ = __repr__\nA(3)",
-    "lying dict": "class A(dict):\n    def items(self): return [(self, self)]\n    def __iter__(self): return iter([self])\nA(a=1)",
+    "lying dict": """
+class A(dict):
+    def items(self): return [(self, self)]
+    def __iter__(self): return iter([self])
+A(a=1)
+""",
     "hostile reduce": "class A:\n    def __reduce__(self): import os; return os._exit, (0,)\nA()",
     "surrogates": "'\\ud800'",
     "set": "{1, 2}",
     "two megabytes": "'x' * (2 << 20)",
-    "metaclass": "class M(type):\n    def __repr__(c): raise ValueError\n    def __getattribute__(c, n): raise ValueError(n)\nclass A(metaclass=M): pass\nA()",
+    "metaclass": """
+class M(type):
+    def __repr__(c): raise ValueError
+    def __getattribute__(c, n): raise ValueError(n)
+class A(metaclass=M): pass
+A()
+""",
 }
 
 

@@ -62,7 +62,7 @@ REFUSED = {
     "setuid": "105, 0",
     "setresuid": "117, 0, 0, 0",
     "setgroups": "116, 0, 0",
-    "capset": "126, ctypes.create_string_buffer(b'\\x22\\x05\\x08\\x20' + bytes(4)), ctypes.create_string_buffer(b'\\xff' * 24)",
+    "capset": "126, b'\\x22\\x05\\x08\\x20' + bytes(4), b'\\xff' * 24",
     "personality": "135, 0x0040000",
     "dumpable": "157, 4, 1, 0, 0, 0",
     "keepcaps": "157, 8, 1, 0, 0, 0",
@@ -113,11 +113,14 @@ def test_calls_that_change_the_cells_standing_are_refused(attack: Attack) -> Non
 @pytest.mark.threat("kernel.capabilities")
 def test_no_capability_is_left(attack: Attack) -> None:
     """Every capability set is empty, and no new privileges can come."""
-    outcome = attack(RAW + """
+    outcome = attack(
+        RAW
+        + """
 data = ctypes.create_string_buffer(24)
 print(raw(125, b"\\x22\\x05\\x08\\x20" + bytes(4), data), data.raw == bytes(24))
 print([raw(157, 23, n, 0, 0, 0) for n in range(41)].count(1), raw(157, 39, 0, 0, 0, 0), raw(157, 3, 0, 0, 0, 0))
-""")
+"""
+    )
     first, second = outcome.stdout.splitlines()
     assert first == "0 True"
     assert second.split()[1:] == ["1", "0"]
@@ -128,10 +131,11 @@ def test_files_that_steer_the_kernel_are_closed(attack: Attack) -> None:
     """/proc/sys, /sys, sysrq, core_pattern, cgroups and oom_score cannot be written, the telling ones not read."""
     outcome = attack("""
 import os
-for path in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/kernel/modprobe", "/sys/kernel/uevent_helper",
-             "/proc/sys/vm/drop_caches", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/cgroup.procs",
+for path in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/kernel/modprobe",
+             "/sys/kernel/uevent_helper", "/proc/sys/vm/drop_caches", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/cgroup.procs",
              "/proc/self/oom_score_adj", "/proc/self/uid_map", "/proc/self/gid_map", "/proc/self/setgroups",
-             "/proc/self/coredump_filter", "/proc/self/timerslack_ns", "/proc/self/loginuid", "/proc/self/attr/current"):
+             "/proc/self/coredump_filter", "/proc/self/timerslack_ns", "/proc/self/loginuid",
+             "/proc/self/attr/current"):
     try:
         with open(path, "r+b", buffering=0) as file:
             file.write(b"0")
@@ -153,7 +157,9 @@ for path in ("/proc/kallsyms", "/proc/kcore", "/proc/kmsg", "/proc/keys", "/proc
 @pytest.mark.threat("kernel.machine-code", "net.foreign-calls")
 def test_machine_code_cannot_be_made(attack: Attack, namespaced: bool) -> None:
     """No page becomes executable that was writable, neither by mmap, mprotect nor a file of the cell's own."""
-    outcome = attack(RAW + """
+    outcome = attack(
+        RAW
+        + """
 import mmap
 def attempt(name, action):
     try:
@@ -168,7 +174,8 @@ attempt("file", lambda: raw(9, 0, 4096, 5, 2, os.open("code", os.O_RDONLY), 0))
 attempt("read implies execute", lambda: raw(135, 0x0400000))
 attempt("shared then remapped", lambda: mmap.mmap(-1, 4096, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, prot=7).size())
 attempt("own memory file", lambda: open("/proc/self/mem", "r+b", buffering=0).fileno())
-""")
+"""
+    )
     assert outcome.status is Status.OK, outcome
     got = outcome.stdout.splitlines()
     # Without mounts of its own the cell's directory is on the host's file system, which may allow execution.

@@ -1,4 +1,4 @@
-"""Every layer of the wall is there for a reason: with it an attack fails, and when it is taken away the attack succeeds.
+"""Every layer of the wall is there for a reason: with it an attack fails, and without it the attack succeeds.
 
 Where several layers stand against the same attack, the others (``overlap``) are taken away first: the layer then holds
 alone.
@@ -53,8 +53,8 @@ def against(
     """The decorated function is the attack that ``layer`` answers."""
 
     def add(attack: Attack) -> Attack:
-        for level in isolation:
-            PROOFS.append(Proof(layer, attack, frozenset(overlap), IsolationLevel(level), root_only))
+        levels = map(IsolationLevel, isolation)
+        PROOFS.extend(Proof(layer, attack, frozenset(overlap), level, root_only) for level in levels)
         return attack
 
     return add
@@ -345,9 +345,7 @@ def test_every_layer_is_proven() -> None:
 
 
 @pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: f"{proof.layer}-{proof.isolation}")
-def test_only_this_layer_stops_the_attack(
-    proof: Proof, namespaced: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_this_layer_stops_the_attack(proof: Proof, namespaced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if proof.isolation is IsolationLevel.NAMESPACE and not namespaced:
         pytest.skip("level process: this host refuses namespaces")
     if proof.root_only and os.geteuid() != 0:

@@ -16,7 +16,9 @@ MiB = 1 << 20
 
 
 @pytest.mark.threat("mem.huge")
-@pytest.mark.parametrize("code", ["x = bytearray(50 << 30)", "x = 'a' * (2 << 30)", "x = [0] * (10 ** 10)", "x = 1 << (10 ** 12)"])
+@pytest.mark.parametrize(
+    "code", ["x = bytearray(50 << 30)", "x = 'a' * (2 << 30)", "x = [0] * (10 ** 10)", "x = 1 << (10 ** 12)"]
+)
 def test_a_huge_allocation_is_refused(attack: Attack, code: str) -> None:
     """One allocation beyond the limit ends the cell with MEMORY_LIMIT at once."""
     outcome = attack(code, memory_bytes=64 * MiB)
@@ -28,7 +30,9 @@ def test_a_huge_allocation_is_refused(attack: Attack, code: str) -> None:
 def test_slow_growth_is_stopped_and_others_are_well(sandbox: LocalSandbox) -> None:
     """Memory taken in small pieces ends with MEMORY_LIMIT; a neighbour notices nothing."""
     outcomes = []
-    neighbour = threading.Thread(target=lambda: outcomes.append(ask(sandbox, "import time; time.sleep(0.5); print('well')")))
+    neighbour = threading.Thread(
+        target=lambda: outcomes.append(ask(sandbox, "import time; time.sleep(0.5); print('well')"))
+    )
     neighbour.start()
     outcome = ask(sandbox, "x = []\nwhile True: x.append(bytes(100_000))", memory_bytes=64 * MiB)
     neighbour.join()

@@ -73,7 +73,8 @@ def test_no_kernel_socket_can_be_made(attack: Attack) -> None:
     outcome = attack(
         """
 import socket
-for family, kind in ((16, 3), (38, 5), (40, 1), (17, 3), (2, 3), (10, 3), (31, 3), (29, 3), (1, 1), (44, 3), (41, 2), (39, 1)):
+kinds = (16, 3), (38, 5), (40, 1), (17, 3), (2, 3), (10, 3), (31, 3), (29, 3), (1, 1), (44, 3), (41, 2), (39, 1)
+for family, kind in kinds:
     try:
         socket.socket(family, kind)
         print("made", family, kind)
@@ -95,10 +96,28 @@ def test_x32_calls_are_fatal(attack: Attack, number: int) -> None:
     assert outcome.decided_by == "kernel"
 
 
+@pytest.mark.threat("net.foreign-calls")
+def test_int_0x80_is_fatal(needs_namespaces: None) -> None:
+    """Even where machine code could be made, a 32-bit system call from 64-bit code kills the cell."""
+    code = """
+import ctypes, mmap
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(b"\\xb8\\x14\\0\\0\\0\\xcd\\x80\\xc3")  # mov eax, 20 (getpid); int 0x80; ret
+print(ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))())
+"""
+    with LocalSandbox(pool_size=0, without={"no-executable-memory"}) as sandbox:
+        outcome = ask(sandbox, code)
+    assert outcome.status is Status.KILLED, outcome
+    assert outcome.stdout == ""
+    assert "system call" in outcome.reason
+
+
 @pytest.mark.threat("net.between-cells")
 def test_two_cells_cannot_talk(sandbox: LocalSandbox) -> None:
     """Two cells that run at the same time find no socket, segment, queue or file in common."""
-    speak = RAW + """
+    speak = (
+        RAW
+        + """
 import time, socket
 made = []
 for action in (
@@ -115,7 +134,10 @@ for action in (
     except OSError: pass
 time.sleep(0.8)
 """
-    listen = RAW + """
+    )
+    listen = (
+        RAW
+        + """
 import socket
 for name, action in (
     ("tmp", lambda: open("/tmp/meeting").read()),
@@ -133,6 +155,7 @@ for name, action in (
     except (OSError, ZeroDivisionError):
         pass
 """
+    )
     speaker = threading.Thread(target=ask, args=(sandbox, speak))
     speaker.start()
     time.sleep(0.3)

@@ -15,7 +15,12 @@ FLOODS = {
     "stdout": "while True: print('x' * 100_000, end='')",
     "stderr": "import sys\nwhile True: sys.stderr.write('x' * 100_000)",
     "both": "import os\nwhile True:\n    os.write(1, b'x' * 65536)\n    os.write(2, b'y' * 65536)",
-    "threads": "import os, threading\ndef f(n):\n    while True: os.write(n, b'x' * 4096)\nfor n in (1, 2, 1, 2): threading.Thread(target=f, args=(n,)).start()",
+    "threads": """
+import os, threading
+def f(n):
+    while True: os.write(n, b'x' * 4096)
+for n in (1, 2, 1, 2): threading.Thread(target=f, args=(n,)).start()
+""",
     "single-bytes": "import os\nwhile True: os.write(1, b'x')",
     "one-string": "print('x' * (200 << 20))",
 }

@@ -7,7 +7,6 @@ import time
 
 import pytest
 from observers.cells import ask
-from observers.wall import Attack
 
 from hotcell.results import Status
 from hotcell.sandboxes.local.sandbox import LocalSandbox
@@ -18,7 +17,7 @@ def listing(path):
     try: return sorted(os.listdir(path))
     except OSError: return None
 seen = {
-    "files": [listing(os.environ.get(name, "")) for name in ("HOME", "TMPDIR")] + [listing("."), listing("/dev/shm"), listing("/tmp")],
+    "files": [listing(place) for place in (os.environ["HOME"], os.environ["TMPDIR"], ".", "/dev/shm", "/tmp")],
     "environment": sorted(os.environ),
     "builtins": sorted(vars(builtins)),
     "planted": "planted" in sys.modules,
@@ -82,10 +81,22 @@ def test_the_next_execution_is_pristine(sandbox: LocalSandbox) -> None:
 @pytest.mark.threat("persist.libraries")
 def test_patched_libraries_are_patched_for_one_execution(data_sandbox: LocalSandbox) -> None:
     """numpy's and pandas' globals, options and error settings are changed for the one who changed them."""
-    look = "import numpy, pandas; print(numpy.sum([1, 2]), numpy.geterr(), pandas.get_option('display.max_rows'), numpy.pi)"
+    look = """
+import numpy, pandas
+print(numpy.sum([1, 2]), numpy.geterr(), pandas.get_option('display.max_rows'), numpy.pi)
+"""
     before = ask(data_sandbox, look)
     assert before.status is Status.OK, before
-    ask(data_sandbox, "import numpy, pandas; numpy.sum = None; numpy.pi = 3; numpy.seterr(all='raise'); pandas.set_option('display.max_rows', 1)")
+    ask(
+        data_sandbox,
+        """
+import numpy, pandas
+numpy.sum = None
+numpy.pi = 3
+numpy.seterr(all='raise')
+pandas.set_option('display.max_rows', 1)
+""",
+    )
     assert ask(data_sandbox, look).stdout == before.stdout
 
 
@@ -123,7 +134,11 @@ print("left")
 """
     outcome = ask(sandbox, daemon)
     assert outcome.stdout == "left\n"
-    look = "import os, time; time.sleep(0.1); print([p for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()], os.path.exists('/tmp/daemon'))"
+    look = """
+import os, time
+time.sleep(0.1)
+print([p for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()], os.path.exists('/tmp/daemon'))
+"""
     for _ in range(3):
         assert ask(sandbox, look).stdout == "[] False\n"
 

@@ -22,7 +22,9 @@ def test_a_fork_bomb_goes_out(attack: Attack) -> None:
     """A fork bomb is bounded by the process limit, ends in time, and leaves nothing behind."""
     before = len(descendants(os.getpid()))
     started = time.monotonic()
-    outcome = attack("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", timeout_seconds=1, processes=32)
+    outcome = attack(
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", timeout_seconds=1, processes=32
+    )
     assert time.monotonic() - started < 4
     assert outcome.status is Status.TIMEOUT
     assert outcome.usage.processes <= 33
@@ -100,7 +102,9 @@ def test_signals_reach_nobody_else(sandbox: LocalSandbox) -> None:
     """kill(-1), kill(1), the parent, every process group and every number up to 5000: neighbours and we live on."""
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], stdin=subprocess.DEVNULL)
     outcomes = []
-    neighbour = threading.Thread(target=lambda: outcomes.append(ask(sandbox, "import time; time.sleep(1); print('well')")))
+    neighbour = threading.Thread(
+        target=lambda: outcomes.append(ask(sandbox, "import time; time.sleep(1); print('well')"))
+    )
     neighbour.start()
     time.sleep(0.2)
     try:
@@ -156,8 +160,15 @@ for pid in [target, os.getppid(), 1]:
 
 
 @pytest.mark.threat("proc.memory-of-others")
-@pytest.mark.parametrize("call", ["raw(101, 16, {pid}, 0, 0)", "raw(310, {pid}, b'x' * 64, 1, b'x' * 64, 1, 0)", "raw(311, {pid}, b'x' * 64, 1, b'x' * 64, 1, 0)"],
-                         ids=["ptrace", "process_vm_readv", "process_vm_writev"])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        "raw(101, 16, {pid}, 0, 0)",
+        "raw(310, {pid}, b'x' * 64, 1, b'x' * 64, 1, 0)",
+        "raw(311, {pid}, b'x' * 64, 1, b'x' * 64, 1, 0)",
+    ],
+    ids=["ptrace", "process_vm_readv", "process_vm_writev"],
+)
 def test_reaching_into_another_process_is_fatal(attack: Attack, call: str) -> None:
     """ptrace and process_vm_* kill the cell, whatever process it names."""
     outcome = attack(RAW + call.format(pid=os.getpid()))

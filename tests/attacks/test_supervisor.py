@@ -24,13 +24,34 @@ def name_of(pid: int) -> str:
 
 
 AFTER_MAIN = {
-    "zombies": "import os\nfor _ in range(20):\n    try:\n        if os.fork() == 0: os._exit(0)\n    except OSError: break",
+    "zombies": """
+import os
+for _ in range(20):
+    try:
+        if os.fork() == 0: os._exit(0)
+    except OSError: break
+""",
     "orphan holds stdout": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)",
     "orphan writes on": "import os\nif os.fork() == 0:\n    while True: os.write(1, b'x')",
-    "double fork": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.closerange(0, 64)\n        time.sleep(60)\n    os._exit(0)",
+    "double fork": """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(0, 64)
+        time.sleep(60)
+    os._exit(0)
+""",
     "daemon thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
     "stopped child": "import os, signal\nif os.fork() == 0: os.kill(os.getpid(), signal.SIGSTOP)",
-    "child ignores everything": "import os, signal, time\nif os.fork() == 0:\n    for n in range(1, 65):\n        try: signal.signal(n, signal.SIG_IGN)\n        except (OSError, ValueError): pass\n    time.sleep(60)",
+    "child ignores everything": """
+import os, signal, time
+if os.fork() == 0:
+    for n in range(1, 65):
+        try: signal.signal(n, signal.SIG_IGN)
+        except (OSError, ValueError): pass
+    time.sleep(60)
+""",
 }
 
 
@@ -49,12 +70,32 @@ def test_the_run_ends_when_main_ends(attack: Attack, code: str, needs_namespaces
 
 
 SIGNALS = {
-    "handlers that loop": "import signal, ctypes, os\ndef again(*a): os.kill(os.getpid(), signal.SIGSEGV)\nsignal.signal(signal.SIGSEGV, again)\nctypes.string_at(0)",
-    "SIGCHLD ignored": "import os, signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\ntry: os.fork() or os._exit(0)\nexcept OSError: pass\nwhile True: pass",
-    "a storm": "import os, signal\nsignal.signal(signal.SIGUSR1, lambda *a: None)\nwhile True: os.kill(os.getpid(), signal.SIGUSR1)",
+    "handlers that loop": """
+import signal, ctypes, os
+def again(*a): os.kill(os.getpid(), signal.SIGSEGV)
+signal.signal(signal.SIGSEGV, again)
+ctypes.string_at(0)
+""",
+    "SIGCHLD ignored": """
+import os, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+try: os.fork() or os._exit(0)
+except OSError: pass
+while True: pass
+""",
+    "a storm": """
+import os, signal
+signal.signal(signal.SIGUSR1, lambda *a: None)
+while True: os.kill(os.getpid(), signal.SIGUSR1)
+""",
     "alarm taken away": "import signal\nsignal.alarm(0)\nsignal.setitimer(signal.ITIMER_PROF, 0)\nwhile True: pass",
     "SIGXCPU ignored": "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
-    "faulthandler": "import faulthandler, signal\nfaulthandler.enable()\nfaulthandler.register(signal.SIGTERM)\nwhile True: pass",
+    "faulthandler": """
+import faulthandler, signal
+faulthandler.enable()
+faulthandler.register(signal.SIGTERM)
+while True: pass
+""",
 }
 
 
@@ -129,7 +170,14 @@ open("big", "wb").write(bytes(3 << 20))
 def test_artifacts_of_a_cell_that_was_killed_are_safe(attack: Attack) -> None:
     """A cell that changes its files until it is killed gives whole files or none."""
     outcome = attack(
-        "import os\nn = 0\nwhile True:\n    n += 1\n    open('t', 'w').write('x' * 100_000)\n    os.rename('t', f'f{n % 5}')",
+        """
+import os
+n = 0
+while True:
+    n += 1
+    open('t', 'w').write('x' * 100_000)
+    os.rename('t', f'f{n % 5}')
+""",
         timeout_seconds=0.4,
         artifacts=("f*",),
     )

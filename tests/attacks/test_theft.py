@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from observers.cells import RAW, ask
+from observers.cells import ask
 from observers.wall import Attack
 
 from hotcell.results import Status
@@ -68,14 +68,17 @@ def test_the_environment_is_built_from_nothing(monkeypatch: pytest.MonkeyPatch) 
     """No variable of the application is in os.environ, and none in what the kernel keeps of it."""
     monkeypatch.setenv("PLANTED", "1")
     with LocalSandbox(pool_size=0) as sandbox:
-        outcome = ask(sandbox, """
+        outcome = ask(
+            sandbox,
+            """
 import os
 print(sorted(os.environ))
 for name in ("environ", "cmdline", "auxv"):
     for pid in ("self", "1", os.getppid()):
         try: print(name, open(f"/proc/{pid}/{name}", "rb").read())
         except OSError: pass
-""")
+""",
+        )
     assert outcome.status is Status.OK
     for name in ("PLANTED", "SSH", "PYTEST", "VIRTUAL_ENV", "OLDPWD"):
         assert name not in outcome.stdout
@@ -108,7 +111,8 @@ def test_the_applications_modules_are_not_loaded(attack: Attack) -> None:
     """Nothing of the application, of pytest or of Hotcell's trusted side can be found through sys.modules or gc."""
     outcome = attack("""
 import gc, sys
-print([name for name in sys.modules if name.startswith(("pytest", "_pytest", "django", "hotcell.executor", "observers", "hotcell.policy"))])
+ours = ("pytest", "_pytest", "django", "observers", "hotcell.executor", "hotcell.policy")
+print([name for name in sys.modules if name.startswith(ours)])
 print([m.__name__ for m in gc.get_objects() if type(m) is type(sys) and m.__name__.startswith(("pytest", "django"))])
 print([p for p in sys.path if "hotcell" in p or "work" in p])
 """)
@@ -123,7 +127,8 @@ import os, stat
 for number in range(1024):
     try: mode = os.fstat(number).st_mode
     except OSError: continue
-    print(number, "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device" if stat.S_ISCHR(mode) else "other")
+    kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device"}
+    print(number, kinds.get(stat.S_IFMT(mode), "other"))
 """)
     assert outcome.stdout.splitlines() == ["0 device", "1 pipe", "2 pipe", "3 socket"]
 

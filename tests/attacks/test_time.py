@@ -23,12 +23,23 @@ ENDLESS = {
     "sleep-with-the-gil": "import ctypes; ctypes.PyDLL(None).sleep(60)",
     "catches-everything": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
     "blocks-all-signals": "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nwhile True: pass",
-    "ignores-all-signals": "import signal\nfor n in range(1, 65):\n    try: signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: pass",
+    "ignores-all-signals": """
+import signal
+for n in range(1, 65):
+    try: signal.signal(n, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+while True: pass
+""",
     "stops-itself": "import os; os.kill(os.getpid(), 19)",
     "thread-outlives-main": "import threading\ndef f():\n    while True: pass\nthreading.Thread(target=f).start()",
     "exit-function": "import atexit\n@atexit.register\ndef f():\n    while True: pass",
     "endless-del": "class A:\n    def __del__(self):\n        while True: pass\na = A(); del a",
-    "timers": "import signal\nsignal.signal(signal.SIGALRM, lambda *a: None)\nsignal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\nwhile True: pass",
+    "timers": """
+import signal
+signal.signal(signal.SIGALRM, lambda *a: None)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+while True: pass
+""",
     "reads-the-wire": "import os\nwhile True: os.read(3, 1)",
     "trace": "import sys\ndef f(*a):\n    while True: pass\nsys.settrace(f)\ndef g(): pass\ng()",
 }
@@ -47,7 +58,9 @@ def test_the_clock_outside_ends_it(attack: Attack, code: str) -> None:
 
 
 @pytest.mark.threat("time.input")
-@pytest.mark.parametrize("code", ["input()", "import sys; sys.stdin.read(); raise EOFError", "import os; 1 / len(os.read(0, 1))"])
+@pytest.mark.parametrize(
+    "code", ["input()", "import sys; sys.stdin.read(); raise EOFError", "import os; 1 / len(os.read(0, 1))"]
+)
 def test_reading_input_ends_at_once(attack: Attack, code: str) -> None:
     """There is nobody to answer: input is empty, nothing waits."""
     started = time.monotonic()

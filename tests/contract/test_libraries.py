@@ -22,11 +22,26 @@ def science() -> Iterator[LocalSandbox]:
 
 PROGRAMS = {
     "numpy": "import numpy as np; print(int(np.arange(10).sum()), np.linalg.inv(np.eye(3)).trace())",
-    "pandas": "import io, pandas as pd; f = pd.read_csv(io.StringIO('a,b\\n1,2\\n3,4')); f.to_csv('out.csv'); print(pd.read_csv('out.csv').shape, f.describe().loc['mean'].tolist())",
-    "scipy": "from scipy import optimize, stats, integrate; print(round(optimize.brentq(lambda x: x * x - 2, 0, 2), 6), round(integrate.quad(lambda x: x, 0, 1)[0], 6))",
-    "sklearn": "from sklearn.linear_model import LinearRegression as L; print(round(float(L().fit([[0], [1], [2]], [1, 3, 5]).coef_[0]), 6))",
+    "pandas": """
+import io, pandas as pd
+f = pd.read_csv(io.StringIO('a,b\\n1,2\\n3,4'))
+f.to_csv('out.csv')
+print(pd.read_csv('out.csv').shape, f.describe().loc['mean'].tolist())
+""",
+    "scipy": """
+from scipy import optimize, stats, integrate
+print(round(optimize.brentq(lambda x: x * x - 2, 0, 2), 6), round(integrate.quad(lambda x: x, 0, 1)[0], 6))
+""",
+    "sklearn": """
+from sklearn.linear_model import LinearRegression as L
+print(round(float(L().fit([[0], [1], [2]], [1, 3, 5]).coef_[0]), 6))
+""",
     "sympy": "import sympy as s; x = s.symbols('x'); print(s.integrate(s.cos(x), x), s.solve(x**2 - 4, x))",
-    "PIL": "from PIL import Image; Image.new('RGB', (8, 8), 'red').save('a.png'); print(Image.open('a.png').getpixel((1, 1)))",
+    "PIL": """
+from PIL import Image
+Image.new('RGB', (8, 8), 'red').save('a.png')
+print(Image.open('a.png').getpixel((1, 1)))
+""",
 }
 EXPECTED = {
     "numpy": "45 3.0\n",
@@ -48,7 +63,11 @@ def test_a_library_works(science: LocalSandbox, library: str) -> None:
 
 def test_a_plot_comes_back_as_an_artifact(science: LocalSandbox) -> None:
     pytest.importorskip("matplotlib")
-    code = "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9]); plt.title('Ümlaut ∑')\nplt.savefig('plot.png'); plt.savefig('plot.svg')"
+    code = """
+import matplotlib.pyplot as plt
+plt.plot([1, 4, 9]); plt.title('Ümlaut ∑')
+plt.savefig('plot.png'); plt.savefig('plot.svg')
+"""
     outcome = ask(science, code, artifacts=("*.png", "*.svg"), timeout_seconds=20)
     assert outcome.status is Status.OK, outcome
     assert [item.name for item in outcome.artifacts] == ["plot.png", "plot.svg"]
@@ -57,23 +76,151 @@ def test_a_plot_comes_back_as_an_artifact(science: LocalSandbox) -> None:
 
 
 STANDARD = {
-    "sqlite3": ("import sqlite3\nwith sqlite3.connect('a.db') as c:\n    c.execute('create table t (x)')\n    c.executemany('insert into t values (?)', [(n,) for n in range(10)])\nprint(sqlite3.connect('a.db').execute('select sum(x) from t').fetchone()[0])", "45"),
-    "tempfile": ("import os, shutil, tempfile\nwith tempfile.TemporaryDirectory() as d:\n    p = os.path.join(d, 'a')\n    open(p, 'w').write('x')\n    shutil.copy2(p, p + '2')\n    print(sorted(os.listdir(d)))\nwith tempfile.NamedTemporaryFile() as f: f.write(b'x')", "['a', 'a2']"),
-    "asyncio": ("import asyncio\nasync def f(n):\n    await asyncio.sleep(0.01)\n    return n\nasync def main(): return await asyncio.gather(*map(f, range(5)), asyncio.to_thread(lambda: 9))\nprint(asyncio.run(main()))", "[0, 1, 2, 3, 4, 9]"),
-    "threads": ("from concurrent.futures import ThreadPoolExecutor as T\nwith T(8) as t: print(sum(t.map(lambda x: x * x, range(100))))", "328350"),
-    "decimal": ("from decimal import *\ngetcontext().prec = 30\nprint(Decimal(1) / Decimal(7))", "0.142857142857142857142857142857"),
-    "zoneinfo": ("from zoneinfo import ZoneInfo\nfrom datetime import datetime\nprint(datetime(2024, 7, 1, 12, tzinfo=ZoneInfo('UTC')).astimezone(ZoneInfo('Europe/Berlin')))", "2024-07-01 14:00:00+02:00"),
-    "locale": ("import locale; locale.setlocale(locale.LC_ALL, ''); print(locale.getpreferredencoding(), f'{1234567:n}')", "UTF-8 1234567"),
-    "unicode": ("import unicodedata\nname = 'Größe_日本_🎉.txt'\nopen(name, 'w').write('ñ')\nimport os\nprint(os.listdir(), open(name).read(), unicodedata.normalize('NFC', 'e\\u0301'))", "['Größe_日本_🎉.txt'] ñ é"),
-    "hashes and random": ("import hashlib, secrets, ssl, uuid, random\nprint(hashlib.sha256(b'x').hexdigest()[:8], len(secrets.token_bytes(8)), bool(ssl.create_default_context()), uuid.uuid4().version)", "2d711642 8 True 4"),
-    "compression": ("import bz2, gzip, lzma, zipfile, tarfile, io\nprint(gzip.decompress(gzip.compress(b'x')), bz2.decompress(bz2.compress(b'y')), lzma.decompress(lzma.compress(b'z')))", "b'x' b'y' b'z'"),
-    "dataclass and inspect": ("import dataclasses, inspect, typing\n@dataclasses.dataclass\nclass P:\n    x: int = 1\nprint(P(), inspect.signature(P), typing.get_type_hints(P))", "P(x=1) (x: int = 1) -> None {'x': <class 'int'>}"),
-    "pickle of own class": ("import pickle\nclass P:\n    def __eq__(self, other): return True\nprint(pickle.loads(pickle.dumps(P())) == P())", "True"),
-    "signals and timers": ("import signal, time\nhits = []\nsignal.signal(signal.SIGALRM, lambda *a: hits.append(1))\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ntime.sleep(0.1)\nprint(hits)", "[1]"),
-    "mmap": ("import mmap\nopen('m', 'wb').write(b'x' * 4096)\nwith open('m', 'r+b') as f, mmap.mmap(f.fileno(), 0) as m: m[0:2] = b'ab'\nprint(open('m').read(3))", "abx"),
-    "logging and warnings": ("import logging, warnings, sys\nlogging.basicConfig(stream=sys.stdout, format='%(message)s')\nlogging.warning('hello')", "hello"),
-    "user and paths": ("import getpass, os, pathlib\npathlib.Path.home().joinpath('x').write_text('y')\nprint(getpass.getuser() != '', pathlib.Path('~/x').expanduser().read_text())", "True y"),
-}  # fmt: skip
+    "sqlite3": (
+        """
+import sqlite3
+with sqlite3.connect('a.db') as c:
+    c.execute('create table t (x)')
+    c.executemany('insert into t values (?)', [(n,) for n in range(10)])
+print(sqlite3.connect('a.db').execute('select sum(x) from t').fetchone()[0])
+""",
+        "45",
+    ),
+    "tempfile": (
+        """
+import os, shutil, tempfile
+with tempfile.TemporaryDirectory() as d:
+    p = os.path.join(d, 'a')
+    open(p, 'w').write('x')
+    shutil.copy2(p, p + '2')
+    print(sorted(os.listdir(d)))
+with tempfile.NamedTemporaryFile() as f: f.write(b'x')
+""",
+        "['a', 'a2']",
+    ),
+    "asyncio": (
+        """
+import asyncio
+async def f(n):
+    await asyncio.sleep(0.01)
+    return n
+async def main(): return await asyncio.gather(*map(f, range(5)), asyncio.to_thread(lambda: 9))
+print(asyncio.run(main()))
+""",
+        "[0, 1, 2, 3, 4, 9]",
+    ),
+    "threads": (
+        """
+from concurrent.futures import ThreadPoolExecutor as T
+with T(8) as t: print(sum(t.map(lambda x: x * x, range(100))))
+""",
+        "328350",
+    ),
+    "decimal": (
+        """
+from decimal import *
+getcontext().prec = 30
+print(Decimal(1) / Decimal(7))
+""",
+        "0.142857142857142857142857142857",
+    ),
+    "zoneinfo": (
+        """
+from zoneinfo import ZoneInfo
+from datetime import datetime
+print(datetime(2024, 7, 1, 12, tzinfo=ZoneInfo('UTC')).astimezone(ZoneInfo('Europe/Berlin')))
+""",
+        "2024-07-01 14:00:00+02:00",
+    ),
+    "locale": (
+        """
+import locale
+locale.setlocale(locale.LC_ALL, '')
+print(locale.getpreferredencoding(), f'{1234567:n}')
+""",
+        "UTF-8 1234567",
+    ),
+    "unicode": (
+        """
+import unicodedata
+name = 'Größe_日本_🎉.txt'
+open(name, 'w').write('ñ')
+import os
+print(os.listdir(), open(name).read(), unicodedata.normalize('NFC', 'e\\u0301'))
+""",
+        "['Größe_日本_🎉.txt'] ñ é",
+    ),
+    "hashes and random": (
+        """
+import hashlib, secrets, ssl, uuid, random
+print(hashlib.sha256(b'x').hexdigest()[:8], len(secrets.token_bytes(8)), end=' ')
+print(bool(ssl.create_default_context()), uuid.uuid4().version)
+""",
+        "2d711642 8 True 4",
+    ),
+    "compression": (
+        """
+import bz2, gzip, lzma, zipfile, tarfile, io
+print(gzip.decompress(gzip.compress(b'x')), bz2.decompress(bz2.compress(b'y')), lzma.decompress(lzma.compress(b'z')))
+""",
+        "b'x' b'y' b'z'",
+    ),
+    "dataclass and inspect": (
+        """
+import dataclasses, inspect, typing
+@dataclasses.dataclass
+class P:
+    x: int = 1
+print(P(), inspect.signature(P), typing.get_type_hints(P))
+""",
+        "P(x=1) (x: int = 1) -> None {'x': <class 'int'>}",
+    ),
+    "pickle of own class": (
+        """
+import pickle
+class P:
+    def __eq__(self, other): return True
+print(pickle.loads(pickle.dumps(P())) == P())
+""",
+        "True",
+    ),
+    "signals and timers": (
+        """
+import signal, time
+hits = []
+signal.signal(signal.SIGALRM, lambda *a: hits.append(1))
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+time.sleep(0.1)
+print(hits)
+""",
+        "[1]",
+    ),
+    "mmap": (
+        """
+import mmap
+open('m', 'wb').write(b'x' * 4096)
+with open('m', 'r+b') as f, mmap.mmap(f.fileno(), 0) as m: m[0:2] = b'ab'
+print(open('m').read(3))
+""",
+        "abx",
+    ),
+    "logging and warnings": (
+        """
+import logging, warnings, sys
+logging.basicConfig(stream=sys.stdout, format='%(message)s')
+logging.warning('hello')
+""",
+        "hello",
+    ),
+    "user and paths": (
+        """
+import getpass, os, pathlib
+pathlib.Path.home().joinpath('x').write_text('y')
+print(getpass.getuser() != '', pathlib.Path('~/x').expanduser().read_text())
+""",
+        "True y",
+    ),
+}
 
 
 @pytest.mark.parametrize(("code", "expected"), STANDARD.values(), ids=STANDARD)
@@ -84,14 +231,71 @@ def test_the_standard_library_works(sandbox: LocalSandbox, code: str, expected: 
 
 
 PROCESSES = {
-    "Pool": ("import multiprocessing as m\ndef f(x): return x * x\nwith m.get_context('fork').Pool(3) as p: print(sum(p.map(f, range(10))))", "285"),
-    "Process and Queue": ("import multiprocessing as m\nc = m.get_context('fork')\nq = c.Queue()\np = c.Process(target=lambda: q.put(7)); p.start(); print(q.get()); p.join()", "7"),
-    "shared memory": ("from multiprocessing import shared_memory as s\na = s.SharedMemory(create=True, size=100)\nb = s.SharedMemory(a.name)\na.buf[0] = 5\nprint(b.buf[0])\nb.close(); a.close(); a.unlink()", "5"),
-    "executor": ("import multiprocessing as m\nfrom concurrent.futures import ProcessPoolExecutor as P\ndef f(x): return x + 1\nwith P(2, mp_context=m.get_context('fork')) as p: print(list(p.map(f, range(4))))", "[1, 2, 3, 4]"),
-    "subprocess": ("import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'import json; print(json.dumps([1]))'], capture_output=True, text=True).stdout, end='')", "[1]"),
-    "asyncio subprocess": ("import asyncio, sys\nasync def f():\n    p = await asyncio.create_subprocess_exec(sys.executable, '-c', 'print(3)', stdout=-1)\n    print((await p.communicate())[0])\nasyncio.run(f())", "b'3\\n'"),
-    "fork and wait": ("import os\npid = os.fork()\nif pid == 0: os._exit(5)\nprint(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))", "5"),
-}  # fmt: skip
+    "Pool": (
+        """
+import multiprocessing as m
+def f(x): return x * x
+with m.get_context('fork').Pool(3) as p: print(sum(p.map(f, range(10))))
+""",
+        "285",
+    ),
+    "Process and Queue": (
+        """
+import multiprocessing as m
+c = m.get_context('fork')
+q = c.Queue()
+p = c.Process(target=lambda: q.put(7)); p.start(); print(q.get()); p.join()
+""",
+        "7",
+    ),
+    "shared memory": (
+        """
+from multiprocessing import shared_memory as s
+a = s.SharedMemory(create=True, size=100)
+b = s.SharedMemory(a.name)
+a.buf[0] = 5
+print(b.buf[0])
+b.close(); a.close(); a.unlink()
+""",
+        "5",
+    ),
+    "executor": (
+        """
+import multiprocessing as m
+from concurrent.futures import ProcessPoolExecutor as P
+def f(x): return x + 1
+with P(2, mp_context=m.get_context('fork')) as p: print(list(p.map(f, range(4))))
+""",
+        "[1, 2, 3, 4]",
+    ),
+    "subprocess": (
+        """
+import subprocess, sys
+program = [sys.executable, '-c', 'import json; print(json.dumps([1]))']
+print(subprocess.run(program, capture_output=True, text=True).stdout, end='')
+""",
+        "[1]",
+    ),
+    "asyncio subprocess": (
+        """
+import asyncio, sys
+async def f():
+    p = await asyncio.create_subprocess_exec(sys.executable, '-c', 'print(3)', stdout=-1)
+    print((await p.communicate())[0])
+asyncio.run(f())
+""",
+        "b'3\\n'",
+    ),
+    "fork and wait": (
+        """
+import os
+pid = os.fork()
+if pid == 0: os._exit(5)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+""",
+        "5",
+    ),
+}
 
 
 @pytest.mark.parametrize(("code", "expected"), PROCESSES.values(), ids=PROCESSES)

@@ -42,7 +42,7 @@ def test_hostile_runs_leave_the_footprint_unchanged() -> None:
             ask(sandbox, code, timeout_seconds=0.1, artifacts=("*",))
         assert sandbox.wait_until_warm()
         warm = footprint()
-        # Fork servers are replaced after a crash, so the number of groups, with a few open files each, goes up and down.
+        # Fork servers are replaced after a crash, so the number of groups goes up and down; each keeps a few files open.
         most = replace(warm, groups=warm.groups + 4, descriptors=warm.descriptors + 4 * 3)
         for number in range(200):
             ask(sandbox, HOSTILE[number % len(HOSTILE)], timeout_seconds=0.05, artifacts=("*",) if number % 2 else ())
@@ -84,13 +84,27 @@ sandbox = LocalSandbox(pool_size=4, isolation={level!r})
 print("go", flush=True)
 time.sleep(60)
 """
-RUNNING = "threading.Thread(target=lambda: ask(sandbox, {code!r}, timeout_seconds=60), daemon=True).start(); time.sleep(0.4)"
+RUNNING = (
+    "threading.Thread(target=lambda: ask(sandbox, {code!r}, timeout_seconds=60), daemon=True).start(); time.sleep(0.4)"
+)
 MOMENTS = {
     "idle pool": "sandbox.wait_until_warm()",
     "running loop": RUNNING.format(code="while True: pass"),
-    "ignoring signals": RUNNING.format(code="import signal\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: pass"),
-    "fork bomb": RUNNING.format(code="import os\nwhile True:\n    try: os.fork(); os.setsid()\n    except OSError: pass"),
-    "writing files": RUNNING.format(code="n = 0\nwhile True:\n    n += 1\n    open(f'f{n % 50}', 'w').write('x' * 1000)"),
+    "ignoring signals": RUNNING.format(
+        code="""
+import signal
+for n in range(1, 32):
+    try: signal.signal(n, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+while True: pass
+"""
+    ),
+    "fork bomb": RUNNING.format(
+        code="import os\nwhile True:\n    try: os.fork(); os.setsid()\n    except OSError: pass"
+    ),
+    "writing files": RUNNING.format(
+        code="n = 0\nwhile True:\n    n += 1\n    open(f'f{n % 50}', 'w').write('x' * 1000)"
+    ),
     "fresh start": "threading.Thread(target=lambda: sandbox.info, daemon=True).start(); time.sleep(0.05)",
 }
 

@@ -166,7 +166,9 @@ def test_the_application_forks_in_the_middle_of_a_run() -> None:
     """A fork while cells run: the child's exit neither ends nor disturbs the parent's executions."""
     with LocalSandbox(pool_size=1) as sandbox:
         outcomes = []
-        running = threading.Thread(target=lambda: outcomes.append(ask(sandbox, "import time; time.sleep(0.6); print('well')")))
+        running = threading.Thread(
+            target=lambda: outcomes.append(ask(sandbox, "import time; time.sleep(0.6); print('well')"))
+        )
         running.start()
         time.sleep(0.2)
         child = os.fork()
