@@ -425,6 +425,48 @@ def test_each_stream_is_a_prefix_of_what_was_written(writes: list[tuple[str, byt
     assert sum(map(len, heard.output.values())) == min(total, limit)
 
 
+FRAMES = st.one_of(
+    st.sampled_from([wire.encode(wire.READY), wire.encode(wire.DIRECTORY), wire.encode(wire.FAULT, b"x")]),
+    st.builds(wire.encode, st.just(wire.RESULT), st.sampled_from([b'{"outcome": "ok"}', b"{}", b"[]", b"\xff"])),
+    st.binary(max_size=12),
+)
+DEEDS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), FRAMES),
+        st.tuples(st.sampled_from(["stdout", "stderr"]), st.binary(min_size=1, max_size=600)),
+        st.tuples(st.just("close"), st.sampled_from(["channel", "stdout", "stderr"])),
+    ),
+    max_size=10,
+)
+
+
+@pytest.mark.threat(27, 29, 30, 31)
+@given(deeds=DEEDS, dies=st.booleans())
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_a_worker_does_the_conversation_ends_in_time_and_within_its_limits(
+    deeds: list[tuple[str, Any]], dies: bool
+) -> None:
+    def script(worker: Worker) -> None:
+        for deed, what in deeds:
+            with contextlib.suppress(OSError):  # it has closed that one itself
+                if deed == "send":
+                    worker.send(what)
+                elif deed == "close":
+                    worker.close(what)
+                else:
+                    os.write(getattr(worker, deed), what)
+        if dies:
+            worker.die()
+
+    heard = talk(then_waits(script), asked=request(config={"timeout_seconds": 0.05, "output_bytes": 1024}))
+    assert heard.end in {End.REPORT, End.DEATH, End.WALL_CLOCK, End.OUTPUT, End.PROTOCOL}
+    assert heard.seconds < 2
+    assert sum(map(len, heard.output.values())) <= 1024
+    assert (heard.end is End.OUTPUT) == (heard.output_bytes > 1024)
+    if heard.end is not End.REPORT and heard.end is not End.OUTPUT:
+        assert heard.report == {}
+
+
 # Ends.
 
 
