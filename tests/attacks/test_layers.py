@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from observers.cells import RAW, ask
-from observers.processes import descendants
+from observers.cells import NAMED, RAW, ask
+from observers.processes import descendants, named
 
 from hotcell.errors import SandboxCrashed
 from hotcell.results import IsolationLevel, Status
+from hotcell.sandboxes.base import Cancellation
 from hotcell.sandboxes.local.layers import LAYERS
 from hotcell.sandboxes.local.sandbox import LocalSandbox
 
@@ -68,18 +69,25 @@ def says_yes(sandbox: LocalSandbox, code: str, **limits: object) -> bool:
 def kills_a_neighbour(sandbox: LocalSandbox, code: str) -> bool:
     """True when a cell that runs beside the code dies of it."""
     deaths = []
+    cancellation = Cancellation()
 
     def live() -> None:
         try:
-            deaths.append(ask(sandbox, "import time; time.sleep(0.6)").status is Status.KILLED)
+            outcome = ask(
+                sandbox, NAMED.format(name="neighbour") + "import time; time.sleep(4)", cancellation=cancellation
+            )
+            deaths.append(outcome.status is Status.KILLED)
         except SandboxCrashed:  # the fork server's launcher was hit too
             deaths.append(True)
 
     neighbour = threading.Thread(target=live)
     neighbour.start()
-    time.sleep(0.3)
+    while not named("neighbour", os.getpid()):
+        time.sleep(0.01)
     with contextlib.suppress(SandboxCrashed):
         ask(sandbox, code)
+    neighbour.join(0.3)
+    cancellation.cancel()
     neighbour.join()
     return deaths[0]
 

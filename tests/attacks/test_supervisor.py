@@ -5,23 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from observers.cells import ask
-from observers.processes import descendants
+from observers.cells import NAMED, ask
+from observers.processes import named
 from observers.wall import Attack
 
 from hotcell.results import Status
 from hotcell.sandboxes.local.sandbox import LocalSandbox
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
 
 AFTER_MAIN = {
     "zombies": """
@@ -59,14 +50,13 @@ if os.fork() == 0:
 @pytest.mark.parametrize("code", AFTER_MAIN.values(), ids=AFTER_MAIN)
 def test_the_run_ends_when_main_ends(attack: Attack, code: str, needs_namespaces: None) -> None:
     """Children, orphans, zombies and threads that are left do not hold the result up, and are dead when it is there."""
-    named = "import ctypes; ctypes.CDLL(None).prctl(15, b'left-over', 0, 0, 0)\n"
     started = time.monotonic()
-    outcome = attack(named + code + "\nprint('main ends')", timeout_seconds=8)
+    outcome = attack(NAMED.format(name="left-over") + code + "\nprint('main ends')", timeout_seconds=8)
     assert time.monotonic() - started < 2
     assert outcome.status is Status.OK, outcome
     assert "main ends\n" in outcome.stdout
     time.sleep(0.1)  # a cell that is known to be alone in its namespace is condemned, and may be dying still
-    assert [pid for pid in descendants(os.getpid()) if name_of(pid) == "left-over\n"] == []
+    assert named("left-over", os.getpid()) == []
 
 
 SIGNALS = {

@@ -42,7 +42,7 @@ def test_hostile_runs_leave_the_footprint_unchanged() -> None:
             ask(sandbox, code, timeout_seconds=0.1, artifacts=("*",))
         assert sandbox.wait_until_warm()
         warm = footprint()
-        # Fork servers are replaced after a crash, so the number of groups goes up and down; each keeps a few files open.
+        # Fork servers are replaced after a crash, so the number of groups varies, and each keeps a few files open.
         most = replace(warm, groups=warm.groups + 4, descriptors=warm.descriptors + 4 * 3)
         for number in range(200):
             ask(sandbox, HOSTILE[number % len(HOSTILE)], timeout_seconds=0.05, artifacts=("*",) if number % 2 else ())

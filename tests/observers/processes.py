@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 
@@ -27,3 +28,13 @@ def descendants(pid: int) -> list[int]:
     for parent in found:
         found += sorted(child for child, of in tree.items() if of == parent)
     return found[1:]
+
+
+def named(name: str, pid: int) -> list[int]:
+    """The processes below ``pid`` that call themselves ``name``."""
+    found = []
+    for child in descendants(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{child}/comm").read_text() == f"{name}\n":
+                found.append(child)
+    return found
