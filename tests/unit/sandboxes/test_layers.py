@@ -51,7 +51,7 @@ def rlimits(steps: list[jail.Step]) -> dict[int, tuple[int, int]]:
 
 def test_every_step_comes_in_an_order_that_leaves_it_able_to_happen() -> None:
     assert order(plan()) == [
-        "session",
+        "process-group",
         "mount-namespace",
         "ipc-namespace",
         "private-files",
@@ -74,7 +74,7 @@ def test_each_layer_is_finished_before_the_next_begins() -> None:
 
 def test_without_namespaces_there_are_no_mounts_and_no_powers_to_drop() -> None:
     assert order(plan(namespaced=False)) == [
-        "session",
+        "process-group",
         "parent-death-signal",
         "resource-limits",
         "capabilities",
@@ -181,7 +181,7 @@ def test_a_link_right_below_tmp_needs_no_folder() -> None:
 
 def test_walking_stops_at_the_first_failure_and_names_its_layer() -> None:
     bad = jail._step("landlock", "landlock_restrict_self", -1, 0)
-    fine = jail._step("session", "getpid")
+    fine = jail._step("process-group", "getpid")
     optional = jail._step("no-executable-memory", "landlock_restrict_self", -1, 0, optional=True)
     jail.walk([fine, optional])
     with pytest.raises(OSError, match="layer landlock"):
