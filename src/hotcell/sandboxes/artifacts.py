@@ -16,6 +16,8 @@ from pathlib import Path
 from hotcell.config import SandboxConfig
 from hotcell.results import Artifact
 
+# O_NONBLOCK: a FIFO that took the file's place must not make us wait.
+_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_DEPTH = 16
 _MAX_ENTRIES = 20_000
 _MAX_NOTES = 20
@@ -85,6 +87,8 @@ class _Collector:
                     self.notes.append(f"{name} was not looked into: it is more than {_MAX_DEPTH} folders deep.")
                 return len(parts) < _MAX_DEPTH
             if any(fnmatch.fnmatchcase(candidate, glob) for glob in self._globs for candidate in (name, part)):
+                if self._is_unchanged(parent, part, name, status):
+                    return False
                 reason = self._objection(status) or self._take(parent, part, name)
                 if reason:
                     self.notes.append(f"{name} was not collected: {reason}.")
@@ -94,9 +98,7 @@ class _Collector:
 
     def _take(self, parent: int, part: str, name: str) -> str:
         """Read the file; returns why not, or nothing."""
-        # O_NONBLOCK: a FIFO that took the file's place must not make us wait.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(part, flags, dir_fd=parent), "rb", buffering=0) as file:
+        with open(os.open(part, _READ_FILE, dir_fd=parent), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             reason = self._objection(status)
             if reason:
@@ -105,19 +107,23 @@ class _Collector:
             while chunk := file.read(min(1 << 20, status.st_size - len(content))):
                 content += chunk
         data = bytes(content)
-        if self._is_unchanged(name, data):
-            return ""
         self._room -= len(data)
         digest = hashlib.sha256(data).hexdigest()
         self.artifacts.append(Artifact(name=name, size=len(data), sha256=digest, content=data))
         return ""
 
-    def _is_unchanged(self, name: str, data: bytes) -> bool:
+    def _is_unchanged(self, parent: int, part: str, name: str, status: os.stat_result) -> bool:
         given = self._given.get(name)
-        if given is None or isinstance(given, bytes):
-            return given == data
-        path = Path(given)
-        return path.stat().st_size == len(data) and path.read_bytes() == data
+        if given is None or not stat.S_ISREG(status.st_mode):
+            return False
+        try:
+            before = given if isinstance(given, bytes) else Path(given).read_bytes()
+        except OSError:  # gone meanwhile; then it is the only copy
+            return False
+        if status.st_size != len(before):
+            return False
+        with open(os.open(part, _READ_FILE, dir_fd=parent), "rb") as file:
+            return file.read(len(before)) == before
 
     def _objection(self, status: os.stat_result) -> str:
         if stat.S_ISLNK(status.st_mode):

@@ -21,19 +21,13 @@ builtin's own methods, so a subclass cannot lie about its content.
 
 from __future__ import annotations
 
-import array
-import base64
+import binascii
 import collections
-import dataclasses
-import datetime
-import decimal
-import enum
-import fractions
+import functools
 import json
-import pathlib
 import reprlib
+import sys
 import types
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -165,14 +159,14 @@ class _Converter:
             return self.mapping(zip(names, tuple.__iter__(value), strict=True), depth)
         return self.items(tuple.__iter__(value), depth)
 
-    def member(self, value: enum.Enum, depth: int) -> Any:
+    def member(self, value: Any, depth: int) -> Any:
         return self.convert(object.__getattribute__(value, "_value_"), depth)
 
     def instance(self, value: Any, depth: int) -> Any:
         """An object of a class that is not in the tables: a dataclass, or a library's by the name of its class."""
         kind = type(value)
         if type(getattr(kind, "__dataclass_fields__", None)) is dict:
-            names = [field.name for field in dataclasses.fields(kind)]
+            names = [field.name for field in sys.modules["dataclasses"].fields(kind)]
             return self.mapping(((name, getattr(value, name)) for name in names), depth)
         for base in _MRO.__get__(kind):
             parts = _LIBRARY.get((str(base.__module__).partition(".")[0], base.__name__))
@@ -224,12 +218,12 @@ def _float(value: Any) -> float | None:
     return plain if plain - plain == 0 else None
 
 
-def _decimal(value: Any) -> str | None:
-    return decimal.Decimal.__str__(value) if decimal.Decimal.is_finite(value) else None
+def _decimal(kind: Any, value: Any) -> str | None:
+    return kind.__str__(value) if kind.is_finite(value) else None
 
 
 def _base64(value: Any) -> str:
-    return base64.b64encode(bytes(memoryview(value))).decode("ascii")
+    return binascii.b2a_base64(memoryview(value), newline=False).decode("ascii")
 
 
 def _same(value: Any) -> Any:
@@ -250,21 +244,23 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
     complex: complex.__repr__,
     bytes: _base64,
     bytearray: _base64,
-    decimal.Decimal: _decimal,
-    fractions.Fraction: fractions.Fraction.__str__,
-    uuid.UUID: uuid.UUID.__str__,
-    pathlib.PurePath: pathlib.PurePath.__str__,
-    datetime.datetime: datetime.datetime.isoformat,
-    datetime.date: datetime.date.isoformat,
-    datetime.time: datetime.time.isoformat,
-    datetime.timedelta: datetime.timedelta.total_seconds,
+}
+# Classes of modules that the fork server does not import for this: a cell that has none of them pays for none.
+_NAMED: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
+    ("decimal", "Decimal"): _decimal,
+    ("fractions", "Fraction"): lambda kind, value: kind.__str__(value),
+    ("uuid", "UUID"): lambda kind, value: kind.__str__(value),
+    ("pathlib", "PurePath"): lambda kind, value: kind.__str__(value),
+    ("datetime", "datetime"): lambda kind, value: kind.isoformat(value),
+    ("datetime", "date"): lambda kind, value: kind.isoformat(value),
+    ("datetime", "time"): lambda kind, value: kind.isoformat(value),
+    ("datetime", "timedelta"): lambda kind, value: kind.total_seconds(value),
 }
 _Parts = Callable[[_Converter, Any, int], Any]
 _PARTS: dict[type, _Parts] = {
     list: lambda self, value, depth: self.items(list.__iter__(value), depth),
     tuple: _Converter.named_parts,
     range: _Converter.items,
-    array.array: lambda self, value, depth: self.items(array.array.tolist(value), depth),
     collections.deque: lambda self, value, depth: self.items(collections.deque.__iter__(value), depth),
     set: lambda self, value, depth: self.sorted_items(set.__iter__(value), depth),
     frozenset: lambda self, value, depth: self.sorted_items(frozenset.__iter__(value), depth),
@@ -273,8 +269,10 @@ _PARTS: dict[type, _Parts] = {
     type({}.keys()): _Converter.items,
     type({}.values()): _Converter.items,
     type({}.items()): _Converter.items,
-    enum.Enum: _Converter.member,
-    object: _Converter.instance,
+}
+_NAMED_PARTS: dict[tuple[str, str], _Parts] = {
+    ("array", "array"): lambda self, value, depth: self.items(sys.modules["array"].array.tolist(value), depth),
+    ("enum", "Enum"): _Converter.member,
 }
 _LIBRARY: dict[tuple[str, str], _Parts] = {
     ("numpy", "ndarray"): _Converter.array,
@@ -294,4 +292,15 @@ def _treatment(kind: type) -> tuple[Callable[[Any], Any] | None, _Parts]:
             return _PLAIN[base], _Converter.instance
         if base in _PARTS:
             return None, _PARTS[base]
+        name = _true_name(base)
+        if name in _NAMED:
+            return functools.partial(_NAMED[name], base), _Converter.instance
+        if name in _NAMED_PARTS:
+            return None, _NAMED_PARTS[name]
     return None, _Converter.instance
+
+
+def _true_name(kind: type) -> tuple[str, str] | None:
+    """Top-level module and name, when that module really has this class under that name."""
+    module, name = str(kind.__module__).partition(".")[0], kind.__name__
+    return (module, name) if getattr(sys.modules.get(module), name, None) is kind else None

@@ -13,7 +13,6 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import hotcell
@@ -36,13 +35,13 @@ GROUP_SLACK_BYTES = 64 << 20
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
-    "HOME": "/run/cell/home",
+    "HOME": "/run/cell",
     "TMPDIR": "/run/cell/tmp",
     "USER": "nobody",
     "LOGNAME": "nobody",
     "TZ": "UTC",
     "MPLBACKEND": "Agg",
-    "MPLCONFIGDIR": "/run/cell/home",
+    "MPLCONFIGDIR": "/run/cell",
     # A process with threads cannot be forked safely, and cells share two cores as it is.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -51,6 +50,16 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUTF8": "1",
 }
+# The application's own copy of the package, whatever else is installed, and nothing that lies beside it.
+_START = """
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("hotcell", {file!r})
+sys.modules["hotcell"] = package = module_from_spec(spec)
+spec.loader.exec_module(package)
+from hotcell.sandboxes.local.launcher import main
+main({control}, {supervisor})
+"""
 _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
@@ -76,20 +85,14 @@ class ForkServer:
             raise
 
     def _spawn(self, control: socket.socket, without: frozenset[str]) -> subprocess.Popen[bytes]:
-        # Appended, so that nothing beside the package can stand in for the standard library.
-        place = str(Path(hotcell.__file__).parent.parent)
         supervisor = os.pidfd_open(os.getpid())
-        program = (
-            f"import sys; sys.path.append({place!r}); "
-            "from hotcell.sandboxes.local.launcher import main; "
-            f"main({control.fileno()}, {supervisor})"
-        )
+        program = _START.format(file=hotcell.__file__, control=control.fileno(), supervisor=supervisor)
         try:
             return subprocess.Popen(
                 [sys.executable, "-I", "-B", "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=None if os.environ.get("HC_DBG") else subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 pass_fds=[control.fileno(), supervisor],
                 env=_environment(without),
                 cwd="/",
@@ -108,14 +111,16 @@ class ForkServer:
             "cgroups": [str(self.groups.path)] if self.groups else [],
             "without": sorted(without),
         }
-        self._control.send(json.dumps(config).encode())
         self._control.settimeout(_START_TIMEOUT_SECONDS)
         try:
+            self._control.send(json.dumps(config).encode())
             answer = json.loads(self._control.recv(1 << 16) or b'{"error": "it ended without a word", "kind": "start"}')
         except TimeoutError:
             raise SandboxUnavailable(
                 f"The fork server did not come up in {_START_TIMEOUT_SECONDS:g} s. Preload fewer modules."
             ) from None
+        except OSError as error:
+            raise SandboxUnavailable(f"The fork server ended while it started: {error}.") from error
         if "error" in answer:
             raise _start_error(answer["kind"], answer["error"], self.level)
         self.separate_ids: bool = answer["separate_ids"]

@@ -71,7 +71,9 @@ def plan(
     ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
     space and private data, in bytes.
     """
-    steps = [_step("session", "setsid")]
+    # A group of its own, so that kill(0) stays inside. The fork server is a session leader without a terminal already,
+    # and a new session would cost the cell its place in the scheduler's queue (sched_autogroup).
+    steps = [_step("process-group", "setpgid", 0, 0)]
     if namespaced:
         steps += _mounts(limits, links)
         steps.append(_step("user-namespace", "unshare", kernel.CLONE_NEWUSER))

@@ -9,12 +9,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 from collections.abc import Callable
 
 from hotcell.sandboxes.local.numbers import NUMBERS
 
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 NR: dict[str, int] = NUMBERS.get(MACHINE, {})
 
 libc = ctypes.PyDLL(None, use_errno=True)

@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import time
 import traceback
@@ -88,7 +87,8 @@ def _clean_up_after(child: int, config: dict[str, Any]) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     os.waitpid(child, 0)
     if config["directory"]:
-        subprocess.run(["rm", "-rf", "--", config["directory"]], check=False)
+        # rm copes with four thousand directories inside one another; and importing less keeps the fork server small.
+        os.waitpid(os.posix_spawnp("rm", ["rm", "-rf", "--", config["directory"]], os.environ), 0)
     for path in config["cgroups"]:
         _remove_groups(path)
     os._exit(0)

@@ -36,7 +36,7 @@ network-namespace    | Network namespace        | Any network, the host's loopba
 ipc-namespace        | IPC namespace            | Shared memory and message queues between cells.
 uts-namespace        | UTS namespace            | Learning the host's name.
 cgroup-namespace     | Cgroup namespace         | Learning the host's cgroup paths.
-*session             | Session of its own       | Reaching the application's terminal and process group.
+*process-group       | Process group of its own | Signalling the application's or another cell's processes by group.
 *parent-death-signal | Parent-death signal      | Outliving the fork server.
 *environment         | Environment from nothing | Reading the application's environment variables.
 *descriptors         | Closed descriptors       | Using files and sockets that the application or other cells hold.

@@ -30,9 +30,9 @@ from hotcell.sandboxes.local.kernel import (
 HOLDER = "/run"
 """Holds the mount point: Landlock looks for rules above a mount, not under it."""
 CELL = f"{HOLDER}/cell"
-"""The cell's own tmpfs: its work directory, /tmp, /dev/shm and home, under one quota."""
+"""The cell's own tmpfs: its home, with its work directory, /tmp and /dev/shm in it, under one quota."""
 WORK = f"{CELL}/work"
-DIRECTORIES = ("work", "tmp", "shm", "home")
+DIRECTORIES = ("work", "tmp", "shm")
 
 _LINKS = {"/tmp": f"{CELL}/tmp", "/var/tmp": f"{CELL}/tmp", "/dev/shm": f"{CELL}/shm"}  # noqa: S108
 _STASH = "/.python"
@@ -40,7 +40,7 @@ _STASH = "/.python"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _ETC = {
-    "passwd": f"nobody:x:65534:65534:cell:{CELL}/home:/usr/sbin/nologin\nroot:x:0:0:root:/:/usr/sbin/nologin\n",
+    "passwd": f"nobody:x:65534:65534:cell:{CELL}:/usr/sbin/nologin\nroot:x:0:0:root:/:/usr/sbin/nologin\n",
     "group": "nogroup:x:65534:\nroot:x:0:\n",
     "hosts": "127.0.0.1 localhost hotcell\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",

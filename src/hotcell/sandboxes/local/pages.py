@@ -19,8 +19,7 @@ import sys
 from typing import Any, NoReturn, TypeAlias
 
 from hotcell.sandboxes.local import kernel
-from hotcell.worker import namespace, runner
-from hotcell.worker.tracebacks import Source
+from hotcell.worker import serve
 
 Ranges: TypeAlias = "array.array[int]"
 """Address and length in bytes, by turns. One flat array: walking objects would dirty the pages they lie on."""
@@ -28,6 +27,8 @@ Ranges: TypeAlias = "array.array[int]"
 PAGE = mmap.PAGESIZE
 NOTHING: Ranges = array.array("Q")
 _MADV_POPULATE_WRITE = 23
+_MAP_FIXED = 0x10
+_MOST_SHARED_BYTES = 1 << 20
 _GAP_PAGES = 2
 """Ranges this close are joined: copying a page costs less than another call."""
 _EXCLUSIVE = 1 << 56
@@ -75,13 +76,7 @@ plt.close(fig)
     ),
 }
 _PLAIN = "print(1 + 1)"
-_COMMON = "import math, json, re, datetime, collections, statistics\n[n for n in range(9)]\n1 + 1"
-_PLAIN_RULES: dict[str, Any] = {
-    "policy": "permissive",
-    "imports_allowed": None,
-    "imports_denied": [],
-    "builtins_denied": [],
-}
+_COMMON = "import math, json, re, datetime, collections\nprint([n for n in range(9)])\n1 + 1"
 
 kernel.libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
@@ -91,24 +86,13 @@ def warm_up(preload: list[str]) -> None:
     for name in preload:
         importlib.import_module(name)
     for _ in range(2):
-        for snippet in (_PLAIN, _COMMON, *(common + rare for common, rare in _of(preload))):
-            _run(snippet)
+        for snippet in (_COMMON, *(common + rare for common, rare in _of(preload))):
+            serve.rehearse(snippet)
 
 
 def _of(preload: list[str]) -> list[tuple[str, str]]:
     names = {name.partition(".")[0] for name in preload}
     return [snippets for name, snippets in _TYPICAL.items() if name in names]
-
-
-def rehearse() -> None:
-    """Run a trivial program in the fresh cell: it maps what no copy of the page tables brings along."""
-    _run("1 + 1")
-
-
-def _run(snippet: str) -> None:
-    request = {"code": snippet, "context": {}, "namespace": _PLAIN_RULES, "value_bytes": 1 << 16}
-    source = Source(snippet, "<cell>")
-    runner.run_in(namespace.make_module(_PLAIN_RULES, {}, source.filename), source, request)
 
 
 def reseed_libraries() -> None:
@@ -133,19 +117,18 @@ def address_space() -> tuple[int, int]:
     return int(fields["VmSize"].split()[0]) << 10, int(fields["VmData"].split()[0]) << 10
 
 
-def learn(preload: list[str]) -> tuple[Ranges, Ranges]:
-    """The pages that any code writes, and those that typical code of the preloaded libraries writes beside them."""
-    areas = _writable_areas()
-    light = _written_by([_PLAIN], areas)
-    deep = _written_by([_PLAIN, *(common for common, _ in _of(preload))], areas) - light
-    return _ranges(light), _ranges(deep)
+def learn(preload: list[str]) -> Ranges:
+    """The pages that typical code of the preloaded libraries writes, and any code at all."""
+    return _ranges(_written_by([_PLAIN, *(common for common, _ in _of(preload))], _writable_areas("p")))
 
 
 def touch(ranges: Ranges) -> None:
-    """Make the pages this process's own. Failure costs speed and nothing else."""
+    """Make the pages this process's own, and walk the way of a request once. Failure costs speed and nothing else."""
     madvise = kernel.libc.madvise
     for index in range(0, len(ranges), 2):
         madvise(ranges[index], ranges[index + 1], _MADV_POPULATE_WRITE)
+    # What page tables do not bring along over a fork, such as the library's own code, is mapped by using it.
+    serve.rehearse("1 + 1")
 
 
 def _written_by(snippets: list[str], areas: list[tuple[int, int]]) -> set[int]:
@@ -171,7 +154,7 @@ def _report_pages(snippets: list[str], areas: list[tuple[int, int]], writing: in
     try:
         pagemap = os.open("/proc/self/pagemap", os.O_RDONLY)
         for snippet in snippets:
-            _run(snippet)
+            serve.rehearse(snippet)
         for start, end in areas:
             for place in range(start, end, PAGE * 512):
                 os.write(writing, os.pread(pagemap, min(4096, (end - place) // PAGE * 8), place // PAGE * 8))
@@ -179,12 +162,37 @@ def _report_pages(snippets: list[str], areas: list[tuple[int, int]], writing: in
         os._exit(0)
 
 
-def _writable_areas() -> list[tuple[int, int]]:
+def shared_areas() -> list[tuple[int, int]]:
+    """Writable memory that a fork would share, such as a semaphore that a library made when it was imported.
+
+    Raises RuntimeError where it is too much to be copied for every cell.
+    """
+    areas = _writable_areas("s")
+    size = sum(end - start for start, end in areas)
+    if size > _MOST_SHARED_BYTES:
+        raise RuntimeError(
+            f"the preloaded modules hold {size} bytes of writable shared memory, which cells must not share. Preload "
+            "fewer modules."
+        )
+    return areas
+
+
+def make_private(areas: list[tuple[int, int]]) -> None:
+    """In a fresh cell: put a copy of its own in the place of each area. Raises OSError."""
+    fixed = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+    for start, end in areas:
+        content = ctypes.string_at(start, end - start)
+        kernel.call("mmap", start, end - start, mmap.PROT_READ | mmap.PROT_WRITE, fixed, -1, 0)
+        ctypes.memmove(start, content, end - start)
+
+
+def _writable_areas(sharing: str) -> list[tuple[int, int]]:
+    """The address ranges that are private (``p``) or shared (``s``)."""
     areas = []
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
         for line in file:
             span, permissions, *_ = line.split()
-            if permissions.startswith("rw") and permissions.endswith("p"):
+            if permissions.startswith("rw") and permissions.endswith(sharing):
                 start, end = (int(part, 16) for part in span.split("-"))
                 areas.append((start, end))
     return areas

@@ -66,7 +66,8 @@ class Zygote:
         self._plans: dict[jail.Limits, list[jail.Step]] = {}
         self._epoll = select.epoll()
         self._ruleset: int | None = None
-        self._light = self._deep = pages.NOTHING
+        self._pages = pages.NOTHING
+        self._shared: list[tuple[int, int]] = []
         self._own_pids = -1
         self._library_files: dict[int, str] = {}
 
@@ -83,6 +84,7 @@ class Zygote:
         runner.prepare()
         _check_alone()
         self._library_files = _readable_files(_descriptors() - before)
+        self._shared = pages.shared_areas()
         if self._namespaced:
             self._ruleset = jail.landlock_ruleset(namespaced=True, own_directories=[])
             kernel.call("prctl", kernel.PR_SET_SECUREBITS, kernel.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
@@ -91,13 +93,16 @@ class Zygote:
         for number in _SIGNALS_TO_RESET:
             signal.signal(number, signal.SIG_DFL)
         gc.collect()
+        kernel.libc.malloc_trim(0)
         gc.freeze()
-        self._light, self._deep = pages.learn(preload)
+        self._pages = pages.learn(preload)
         self._baseline = pages.address_space()
 
     def _make_init_parts(self) -> None:
         self._own_pids = os.pidfd_open(os.getpid())
-        self._stack = mmap.mmap(-1, _STACK_BYTES)
+        # Private, and not even copied to cells: whoever can write to an init's stack decides what it does.
+        self._stack = mmap.mmap(-1, _STACK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._stack.madvise(mmap.MADV_DONTFORK)
         self._stack_top = ctypes.addressof(ctypes.c_char.from_buffer(self._stack)) + _STACK_BYTES - 64
         self._clone = kernel.libc.clone
         self._clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
@@ -239,6 +244,7 @@ class Zygote:
                     os.setgroups([])
                 os.setresgid(self._slot_id, self._slot_id, self._slot_id)
                 os.setresuid(self._slot_id, self._slot_id, self._slot_id)
+            pages.make_private(self._shared)
             work = self._own_place(directory)
             jail.walk(steps)
             if not self._namespaced and "landlock" not in self._without:
@@ -249,11 +255,9 @@ class Zygote:
                 pages.reseed()
             if "seccomp" not in self._without:
                 listener = jail.install_filter(self._own_filter())
-            pages.touch(self._light)
-            pages.rehearse()
         except OSError as error:
             serve.fault(str(error))
-        serve.serve(work, listener, lambda: pages.touch(self._deep))
+        serve.serve(work, listener, lambda: pages.touch(self._pages))
 
     def _close_descriptors(self) -> None:
         """All but the streams, the wire, and files that libraries hold open: those each cell has opened anew."""
@@ -276,9 +280,7 @@ class Zygote:
         if directory is None:
             return mounts.WORK
         os.chdir(f"{directory}/work")
-        os.environ.update(
-            HOME=f"{directory}/home", TMPDIR=f"{directory}/{mounts.DIRECTORIES[1]}", MPLCONFIGDIR=f"{directory}/home"
-        )
+        os.environ.update(HOME=directory, TMPDIR=f"{directory}/{mounts.DIRECTORIES[1]}", MPLCONFIGDIR=directory)
         return f"{directory}/work"
 
     def _restrict_to(self, directory: str | None) -> None:
