@@ -83,7 +83,7 @@ def monty() -> Iterator[Run]:
             with pool.checkout() as session:
                 printed = pydantic_monty.CollectString()
                 session.feed_run(code, print_callback=printed)
-                return printed.output
+                return str(printed.output)
 
         yield run
 
@@ -93,8 +93,10 @@ def sandlock() -> Iterator[Run]:
     """A bare interpreter started under Landlock and seccomp."""
     import sandlock
 
+    python = getattr(sys, "_base_executable", sys.executable)
+
     def run(code: str) -> str:
-        done = sandlock.Sandbox(fs_readable=["/"]).run([sys._base_executable, "-I", "-S", "-c", code])
+        done = sandlock.Sandbox(fs_readable=["/"]).run([python, "-I", "-S", "-c", code])
         return done.stdout.decode() if isinstance(done.stdout, bytes) else done.stdout
 
     yield run
