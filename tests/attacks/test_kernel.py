@@ -133,7 +133,8 @@ def test_files_that_steer_the_kernel_are_closed(attack: Attack) -> None:
 import os
 for path in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/kernel/modprobe",
              "/sys/kernel/uevent_helper", "/proc/sys/vm/drop_caches", "/sys/fs/cgroup/cgroup.procs",
-             "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/self/oom_score_adj", "/proc/self/uid_map", "/proc/self/gid_map", "/proc/self/setgroups",
+             "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/self/oom_score_adj",
+             "/proc/self/uid_map", "/proc/self/gid_map", "/proc/self/setgroups",
              "/proc/self/coredump_filter", "/proc/self/timerslack_ns", "/proc/self/loginuid",
              "/proc/self/attr/current"):
     try:

@@ -106,7 +106,7 @@ def signals_everything(sandbox: LocalSandbox) -> bool:
     return kills_a_neighbour(sandbox, "import os; os.kill(-1, 9)")
 
 
-@against("session", "separate-uid", "landlock")
+@against("process-group", "separate-uid", "landlock")
 def signals_its_process_group(sandbox: LocalSandbox) -> bool:
     """kill(0): everything that shares the group."""
     return kills_a_neighbour(sandbox, "import os; os.kill(0, 9)")

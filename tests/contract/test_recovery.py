@@ -99,13 +99,13 @@ from hotcell.sandboxes.local.sandbox import LocalSandbox
 with LocalSandbox(pool_size=1) as sandbox:
     assert ask(sandbox, "print(1)").stdout == "1\\n"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    held = []
+    held, outcomes = [], []
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
-    try:
-        while True: held.append(os.open("/dev/null", os.O_RDONLY))
-    except OSError: pass
-    outcomes = []
     for _ in range(5):
+        time.sleep(0.05)  # the last cell's descriptors come back
+        try:
+            while True: held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError: pass
         try: outcomes.append(ask(sandbox, "print(2)").stdout)
         except PoolExhausted as error: outcomes.append("exhausted")
     print(outcomes, flush=True)
