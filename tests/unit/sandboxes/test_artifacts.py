@@ -365,6 +365,21 @@ def test_a_directory_that_turns_into_a_link_meanwhile_is_never_entered(work: Pat
     assert contents <= {b"decoy", b""}
 
 
+@pytest.mark.threat(3)
+@pytest.mark.parametrize("place", ["link", "inner/link", "link/inner"])
+def test_a_link_that_took_a_directorys_place_after_it_was_listed_is_not_opened(work: Path, place: str) -> None:
+    outside = work.parent / "outside"
+    (outside / "inner").mkdir(parents=True)
+    (work / "inner").mkdir()
+    (work / place.partition("link")[0] / "link").symlink_to(outside)
+    handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with pytest.raises(NotADirectoryError):
+            artifacts._open_directory(handle, tuple(place.split("/")))
+    finally:
+        os.close(handle)
+
+
 @pytest.mark.threat(5)
 def test_a_growing_file_is_cut_off_near_its_size_when_it_was_opened(work: Path) -> None:
     done = threading.Event()
@@ -398,41 +413,29 @@ def test_collecting_twice_gives_the_same(work: Path) -> None:
         os.close(handle)
 
 
-def test_a_given_file_comes_back_only_when_it_was_changed(tmp_path: Path) -> None:
-    work, host = tmp_path / "work", tmp_path / "host"
-    work.mkdir()
-    host.write_bytes(b"as given")
-    for name in ("same", "same path", "changed", "own"):
-        (work / name).write_bytes(b"as given")
-    given: dict[str, bytes | os.PathLike[str]] = {"same": b"as given", "same path": host, "changed": b"as it was"}
+def given(content: bytes) -> artifacts.Given:
+    return artifacts.Given(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def collect_beside(work: Path, files: dict[str, artifacts.Given], **limits: int) -> tuple[list[str], tuple[str, ...]]:
     handle = os.open(work, os.O_RDONLY)
     try:
-        found, notes = artifacts.collect(handle, ("*",), SandboxConfig(), given)
+        found, notes = artifacts.collect(handle, ALL, SandboxConfig(**limits), files)
     finally:
         os.close(handle)
-    assert [item.name for item in found] == ["changed", "own"]
-    assert notes == ()
+    return [item.name for item in found], notes
+
+
+def test_a_given_file_comes_back_only_when_it_was_changed(work: Path) -> None:
+    for name in ("same", "changed", "same size", "own"):
+        (work / name).write_bytes(b"as it is")
+    files = {"same": given(b"as it is"), "changed": given(b"as it was"), "same size": given(b"as it IS")}
+    assert collect_beside(work, files) == (["changed", "own", "same size"], ())
 
 
 def test_a_given_file_counts_against_no_limit_of_artifacts(work: Path) -> None:
-    given: dict[str, bytes | os.PathLike[str]] = {f"in{number}": bytes(5000) for number in range(5)}
-    for name, content in given.items():
-        assert isinstance(content, bytes)
-        (work / name).write_bytes(content)
+    for number in range(5):
+        (work / f"in{number}").write_bytes(bytes(5000))
     (work / "z_made_here").write_bytes(bytes(1000))
-    handle = os.open(work, os.O_RDONLY)
-    try:
-        found, notes = artifacts.collect(handle, ALL, SandboxConfig(artifact_bytes=1000, artifact_count=1), given)
-    finally:
-        os.close(handle)
-    assert ([item.name for item in found], notes) == (["z_made_here"], ())
-
-
-def test_a_given_file_that_is_gone_from_the_host_meanwhile_is_an_artifact(work: Path, tmp_path: Path) -> None:
-    (work / "data").write_text("x")
-    handle = os.open(work, os.O_RDONLY)
-    try:
-        found, notes = artifacts.collect(handle, ALL, SandboxConfig(), {"data": tmp_path / "gone"})
-    finally:
-        os.close(handle)
-    assert ([item.name for item in found], notes) == (["data"], ())
+    files = {f"in{number}": given(bytes(5000)) for number in range(5)}
+    assert collect_beside(work, files, artifact_bytes=1000, artifact_count=1) == (["z_made_here"], ())

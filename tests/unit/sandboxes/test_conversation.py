@@ -317,6 +317,21 @@ def test_a_report_that_arrives_together_with_the_end_is_heard() -> None:
         assert heard.output["stdout"] == b"last words"
 
 
+def test_a_report_that_takes_several_reads_is_heard_although_the_worker_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conversation, "_READ_BYTES", 16)
+
+    def script(worker: Worker) -> None:
+        os.write(worker.stdout, b"last words" * 10)
+        worker.report(outcome="ok", value="x" * 1000)
+        worker.die()
+
+    heard = talk(after_request(script))
+    assert (heard.end, heard.report["value"]) == (End.REPORT, "x" * 1000)
+    assert heard.output["stdout"] == b"last words" * 10
+
+
 def test_a_report_sent_byte_by_byte_is_heard() -> None:
     def script(worker: Worker) -> None:
         for byte in wire.encode(wire.RESULT, b'{"outcome": "ok"}'):
