@@ -30,9 +30,9 @@ def scan(shadow: Shadow) -> Iterator[Span]:
         yield *match.span(1), "url-password"
     for match in _AT_DOMAIN.finditer(data):
         at = match.start()
-        local = tail(data, at, _LOCAL, _LONGEST_LOCAL + 1).lstrip(b".%+-")
+        local = tail(data, at, _LOCAL, _LONGEST_LOCAL).lstrip(b".%+-")
         # An address of a repository, git@host:path, is none of a person.
-        if not local or len(local) > _LONGEST_LOCAL or local == b"git" or at in passwords_end:
+        if not local or local == b"git" or at in passwords_end:
             continue
         if match["top"].lower() not in _NOT_A_DOMAIN:
             yield at - len(local), match.end(), "email"

@@ -16,6 +16,8 @@ PERSONAL_GROUP = "personal"
 
 _ALNUM = "[A-Za-z0-9]"
 _WORD = "[A-Za-z0-9_-]"
+# Not a slug such as sk-learn-makes-it-easy: random text has a digit and a capital, or many digits.
+_RANDOM = "(?=[A-Za-z_-]{0,64}+[0-9])(?:(?=[a-z0-9_-]{0,64}+[A-Z])|(?=(?:[A-Za-z_-]{0,24}+[0-9]){6}))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +34,11 @@ class Kind:
     """How a token begins, up to and with its first separator (``_``, ``-`` or ``.``)."""
     body: str = ""
     """What must follow the head: a regular expression with bounded repetitions."""
-    word: bool = False
-    """True when ``body`` alone could be an honest slug, so that it must also look random."""
     by: str = "tokens"
 
 
-def _token(name: str, sentence: str, heads: str, body: str, example: tuple[str, ...], *, word: bool = False) -> Kind:
-    return Kind(id=name, sentence=sentence, heads=tuple(heads.split()), body=body, example=example, word=word)
+def _token(name: str, sentence: str, heads: str, body: str, example: tuple[str, ...]) -> Kind:
+    return Kind(id=name, sentence=sentence, heads=tuple(heads.split()), body=body, example=example)
 
 
 _R = "a1B2c3D4e5F6g7H8i9J0"  # Twenty characters that look random enough.
@@ -56,10 +56,10 @@ TOKEN_KINDS: tuple[Kind, ...] = (
     _token("stripe-key", "A Stripe secret, restricted or webhook key.", "sk_ rk_ whsec_",
            f"(?:(?<=whsec_)[A-Za-z0-9+/=]{{32,128}}|(?<!whsec_)(?:live|test|prod)_{_ALNUM}{{16,255}})",
            ("sk", "_live_", _R)),
-    _token("openai-key", "An OpenAI API key.", "sk-", f"(?!ant-)(?:(?:proj|svcacct|admin|None)-)?{_WORD}{{20,255}}",
-           ("sk", "-proj-", _R, _R), word=True),
-    _token("anthropic-key", "An Anthropic API key.", "sk-", f"ant-[a-z0-9]{{3,12}}-{_WORD}{{20,255}}",
-           ("sk", "-ant-api03-", _R, _R), word=True),
+    _token("openai-key", "An OpenAI API key.", "sk-", f"(?!ant-){_RANDOM}(?:(?:proj|svcacct|admin|None)-)?{_WORD}{{20,255}}",
+           ("sk", "-proj-", _R, _R)),
+    _token("anthropic-key", "An Anthropic API key.", "sk-", f"ant-{_RANDOM}[a-z0-9]{{3,12}}-{_WORD}{{20,255}}",
+           ("sk", "-ant-api03-", _R, _R)),
     _token("google-oauth-secret", "A Google OAuth client secret.", "GOCSPX-", f"{_WORD}{{28}}",
            ("GOCSPX", "-", _R, _R[:8])),
     _token("huggingface-token", "A Hugging Face token.", "hf_", f"{_ALNUM}{{34,64}}", ("hf", "_", _R, _R[:14])),
@@ -76,10 +76,9 @@ TOKEN_KINDS: tuple[Kind, ...] = (
     _token("digitalocean-token", "A DigitalOcean token.", "dop_ doo_ dor_", "v1_[a-f0-9]{64}",
            ("dop", "_v1_", "0123456789abcdef" * 4)),
     _token("linear-key", "A Linear API key.", "lin_", f"(?:api|oauth)_{_ALNUM}{{32,64}}", ("lin", "_api_", _R, _R)),
-    _token("notion-token", "A Notion integration token.", "ntn_ secret_", f"{_ALNUM}{{40,64}}",
-           ("ntn", "_", _R, _R, "a1B2c3"), word=True),
-    _token("vault-token", "A HashiCorp Vault token.", "hvs. hvb. hvr.", f"{_WORD}{{24,300}}", ("hvs", ".", _R, "aBcD"),
-           word=True),
+    _token("notion-token", "A Notion integration token.", "ntn_ secret_", f"{_RANDOM}{_ALNUM}{{40,64}}",
+           ("ntn", "_", _R, _R, "a1B2c3")),
+    _token("vault-token", "A HashiCorp Vault token.", "hvs. hvb. hvr.", f"{_RANDOM}{_WORD}{{24,300}}", ("hvs", ".", _R, "aBcD")),
     _token("age-secret-key", "An age identity.", "AGE-", "SECRET-KEY-1[0-9A-Z]{50,64}",
            ("AGE-SECRET", "-KEY-1", "Q1W2E3R4T5" * 5, "Q1W2E3R4")),
     _token("django-secret-key", "A Django SECRET_KEY made by startproject.", "django-",

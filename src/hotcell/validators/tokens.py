@@ -8,7 +8,6 @@ hostile text may hold three hundred thousand candidates in a megabyte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hotcell.validators.secrets import TOKEN_KINDS
@@ -18,8 +17,6 @@ _ALNUM = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _WORD = _ALNUM + b"_-"
 # No letter or digit before, except the letter of an escape such as \n in a repr.
 _EDGE = rb"(?<!(?<!\\)[A-Za-z0-9]%s)"
-# Not a slug such as sk-learn-makes-it-easy: random text has a digit and a capital, or many digits.
-_RANDOM = rb"(?:(?=[A-Za-z_.-]{0,64}+[0-9])(?=[a-z0-9_.-]{0,64}+[A-Z])|(?=(?:[A-Za-z_.-]{0,24}+[0-9]){6}))"
 
 
 @dataclass(frozen=True)
@@ -31,15 +28,7 @@ class _Head:
     body: bytes
 
 
-def _heads() -> list[_Head]:
-    return [
-        _Head(kind.id, head.encode(), (_RANDOM if kind.word else b"") + kind.body.encode())
-        for kind in TOKEN_KINDS
-        for head in kind.heads
-    ]
-
-
-_HEADS = _heads()
+_HEADS = tuple(_Head(kind.id, head.encode(), kind.body.encode()) for kind in TOKEN_KINDS for head in kind.heads)
 _LITERALS = (
     _Head("aws-access-key", b"AKIA", rb"[A-Z0-9]{16}(?![A-Za-z0-9])"),
     _Head("aws-access-key", b"ASIA", rb"[A-Z0-9]{16}(?![A-Za-z0-9])"),
@@ -112,79 +101,85 @@ _AROUNDS = (
 )
 
 
-def _separator_pattern(separator: bytes) -> re.Pattern[bytes]:
-    """Match a separator between a head and its body, or between the two sides of an ``_Around``.
+# What may follow a head: enough of it, and after an underscore without another but for the second word of some heads.
+_BODY_BEGINS = rb"(?=[A-Za-z0-9_-]{12})"
+_AFTER_UNDERSCORE = rb"(?=[A-Za-z0-9+/=]{16}|(?:live|test|prod|pat|oat|v1|api|oauth)_)"
 
-    The group that took part is named ``h`` or ``a`` and the index in ``_HEADS`` or ``_AROUNDS``.
-    """
+
+@dataclass(frozen=True)
+class _Search:
+    """A pattern, and for each of its groups (one takes part) what was found."""
+
+    pattern: re.Pattern[bytes]
+    groups: tuple[_Head | _Around, ...]
+
+
+def _separator_search(separator: bytes) -> _Search:
+    """A separator between a head and its body, or between the two sides of an ``_Around``."""
     literal = re.escape(separator)
+    groups: list[_Head | _Around] = []
     by_ending: dict[bytes, list[bytes]] = {}
-    for index, head in enumerate(_HEADS):
+    for head in sorted(_HEADS, key=lambda head: head.text[-3:]):
         if head.text.endswith(separator):
             text = re.escape(head.text)
-            rule = rb"(?<=%s)%s(?P<h%d>%s)" % (text, _EDGE % text, index, head.body)
-            by_ending.setdefault(head.text[-3:-1], []).append(rule)
-    # One class first, as it turns most separators away; then two letters; then whole heads.
-    last = b"".join(sorted({ending[1:] for ending in by_ending}))
-    rules = [rb"(?<=%s%s)(?:%s)" % (ending, literal, b"|".join(rules)) for ending, rules in by_ending.items()]
-    either = [rb"(?<=[%s]%s)(?=[A-Za-z0-9_+/-]{12})(?:%s)" % (last, literal, b"|".join(rules))] if rules else []
-    either += [rb"(?P<a%d>%s)" % (index, a.after) for index, a in enumerate(_AROUNDS) if a.separator == separator]
-    return re.compile(rb"%s(?:%s)" % (literal, b"|".join(either)))
+            by_ending.setdefault(head.text[-3:-1], []).append(rb"(?<=%s)%s(%s)" % (text, _EDGE % text, head.body))
+            groups.append(head)
+    either = [rb"(?<=%s%s)(?:%s)" % (ending, literal, b"|".join(rules)) for ending, rules in by_ending.items()]
+    if either:
+        # One class first, as it turns most separators away; then what follows, then two letters, then whole heads.
+        last = b"".join(sorted({ending[1:] for ending in by_ending}))
+        begins = _AFTER_UNDERSCORE if separator == b"_" else _BODY_BEGINS
+        either = [rb"(?<=[%s]%s)%s(?:%s)" % (last, literal, begins, b"|".join(either))]
+    for around in _AROUNDS:
+        if around.separator == separator:
+            either.append(rb"(%s)" % around.after)
+            groups.append(around)
+    return _Search(re.compile(rb"%s(?:%s)" % (literal, b"|".join(either))), tuple(groups))
 
 
-_SEPARATORS = [(separator, _separator_pattern(separator)) for separator in (b"_", b"-", b".", b":")]
-_AFTER_TOKEN = (*_HEADS, *_LITERALS, _Head("jwt", b"eyJ", rb"[A-Za-z0-9_-]{7,512}\.eyJ[A-Za-z0-9_.-]{7,8192}"))
-_GLUED = re.compile(
-    b"|".join(rb"(?P<g%d>%s%s)" % (index, re.escape(head.text), head.body) for index, head in enumerate(_AFTER_TOKEN))
-)
+_SEPARATORS = [(separator, _separator_search(separator)) for separator in (b"_", b"-", b".", b":")]
+# What may begin where a token ends, as no letter or digit may stand before it elsewhere.
+_GLUED_HEADS = (*_HEADS, *_LITERALS, _Head("jwt", b"eyJ", rb"[A-Za-z0-9_-]{7,512}\.eyJ[A-Za-z0-9_.-]{7,8192}"))
+_GLUED = re.compile(b"|".join(rb"(%s%s)" % (re.escape(head.text), head.body) for head in _GLUED_HEADS))
 
 
-def scan(shadow: Shadow) -> Iterator[Span]:
+def scan(shadow: Shadow) -> list[Span]:
     """Every token in the text; a place may be named by more than one kind."""
     data = shadow.exact
+    found: list[Span] = []
     if not shadow.has_word_of(_SHORTEST_AWS_KEY):
-        return
+        return found
     longer = shadow.has_word_of(_SHORTEST_WORD)
     for head, pattern in _LITERAL_PATTERNS:
         if longer or head.kind == "aws-access-key":
-            yield from _scan_literal(data, head, pattern)
+            reach = 0
+            for match in matches(data, head.text, pattern):
+                if match.start() >= reach:
+                    reach = _add(found, data, match.start(), match.end(), head.kind)
     if longer:
-        for separator, pattern in _SEPARATORS:
+        for separator, search in _SEPARATORS:
             if separator in data:
-                yield from _scan_separator(data, pattern)
+                _scan_separator(found, data, search)
+    return found
 
 
-def _scan_literal(data: bytes, head: _Head, pattern: re.Pattern[bytes]) -> Iterator[Span]:
-    reach = 0
-    for match in matches(data, head.text, pattern):
-        if match.start() >= reach:
-            for span in _with_glued(data, match.start(), match.end(), head.kind):
-                reach = span[1]
-                yield span
-
-
-def _scan_separator(data: bytes, pattern: re.Pattern[bytes]) -> Iterator[Span]:
+def _scan_separator(found: list[Span], data: bytes, search: _Search) -> None:
     position = 0
-    while match := pattern.search(data, position):
-        group = match.lastgroup or ""
-        index = int(group[1:])
-        if group[0] == "h":
-            start, kind = match.start() + 1 - len(_HEADS[index].text), _HEADS[index].kind
+    while match := search.pattern.search(data, position):
+        at = match.start()
+        kind = search.groups[(match.lastindex or 0) - 1]
+        if isinstance(kind, _Head):
+            position = _add(found, data, at + 1 - len(kind.text), match.end(), kind.kind)
+        elif before := kind.before.fullmatch(tail(data, at, kind.chars, kind.most)):
+            position = _add(found, data, at - len(before[1]), match.end(), kind.kind)
         else:
-            around = _AROUNDS[index]
-            before = around.before.fullmatch(tail(data, match.start(), around.chars, around.most))
-            if not before:
-                position = match.start() + 1
-                continue
-            start, kind = match.start() - len(before[1]), around.kind
-        for _, position, _ in (spans := [*_with_glued(data, start, match.end(), kind)]):
-            pass
-        yield from spans
+            position = at + 1
 
 
-def _with_glued(data: bytes, start: int, end: int, kind: str) -> Iterator[Span]:
-    """The token, and those that follow without a character between them."""
-    yield start, end, kind
+def _add(found: list[Span], data: bytes, start: int, end: int, kind: str) -> int:
+    """Add a token and those that follow without a character between them; where the last one ends."""
+    found.append((start, end, kind))
     while data[end : end + 1].isalnum() and (match := _GLUED.match(data, end)):
-        yield end, match.end(), _AFTER_TOKEN[int((match.lastgroup or "g0")[1:])].kind
+        found.append((end, match.end(), _GLUED_HEADS[(match.lastindex or 0) - 1].kind))
         end = match.end()
+    return end
