@@ -79,14 +79,14 @@ def test_a_gigantic_length_is_refused_before_anything_is_kept(length: int) -> No
 
 
 @pytest.mark.threat(29)
-@pytest.mark.parametrize("kind", [0, wire.REQUEST, wire.DATA, 7, 127, 255])
+@pytest.mark.parametrize("kind", [0, wire.REQUEST, wire.DATA, wire.TOUCH, wire.RESULT, 127, 255])
 def test_an_unknown_kind_is_refused(kind: int) -> None:
     with pytest.raises(wire.WireError, match="unknown kind"):
-        wire.Decoder(wire.from_worker(1000)).feed(wire.encode(kind))
+        wire.Decoder(wire.BEFORE_REQUEST).feed(wire.encode(kind))
 
 
 def test_a_worker_cannot_send_what_only_we_send_and_the_other_way_round() -> None:
-    assert not wire.from_worker(1).keys() & wire.FROM_US.keys()
+    assert not wire.BEFORE_REQUEST.keys() & wire.FROM_US.keys()
 
 
 @pytest.mark.threat(29)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 
 from hotcell.config import SandboxConfig
 from hotcell.results import Artifact
@@ -23,11 +23,19 @@ _MAX_ENTRIES = 20_000
 _MAX_NOTES = 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A file as it was put into a cell."""
+
+    size: int
+    sha256: str
+
+
 def collect(
     directory: int,
     globs: tuple[str, ...],
     config: SandboxConfig,
-    given: Mapping[str, bytes | os.PathLike[str]],
+    given: Mapping[str, Given],
 ) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
     """The files whose relative name, or whose last part, matches a glob; and a note for each that was passed over.
 
@@ -42,9 +50,7 @@ def collect(
 
 
 class _Collector:
-    def __init__(
-        self, globs: tuple[str, ...], config: SandboxConfig, given: Mapping[str, bytes | os.PathLike[str]]
-    ) -> None:
+    def __init__(self, globs: tuple[str, ...], config: SandboxConfig, given: Mapping[str, Given]) -> None:
         self._globs = globs
         self._given = given
         self._config = config
@@ -114,16 +120,10 @@ class _Collector:
 
     def _is_unchanged(self, parent: int, part: str, name: str, status: os.stat_result) -> bool:
         given = self._given.get(name)
-        if given is None or not stat.S_ISREG(status.st_mode):
-            return False
-        try:
-            before = given if isinstance(given, bytes) else Path(given).read_bytes()
-        except OSError:  # gone meanwhile; then it is the only copy
-            return False
-        if status.st_size != len(before):
+        if given is None or not stat.S_ISREG(status.st_mode) or status.st_size != given.size:
             return False
         with open(os.open(part, _READ_FILE, dir_fd=parent), "rb") as file:
-            return file.read(len(before)) == before
+            return hashlib.sha256(file.read(given.size)).hexdigest() == given.sha256
 
     def _objection(self, status: os.stat_result) -> str:
         if stat.S_ISLNK(status.st_mode):

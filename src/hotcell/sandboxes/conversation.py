@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
+import hashlib
 import io
 import json
 import os
@@ -19,7 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hotcell.errors import ConfigurationError, SandboxCrashed, SandboxUnavailable
+from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SandboxUnavailable
+from hotcell.sandboxes.artifacts import Given
 from hotcell.sandboxes.base import RunRequest
 from hotcell.sandboxes.handles import receive
 from hotcell.worker import wire
@@ -55,6 +58,10 @@ class End(enum.Enum):
 _Readable = io.BytesIO | io.FileIO
 
 
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
 class Cell(Protocol):
     """What a conversation needs of a cell."""
 
@@ -83,6 +90,8 @@ class Heard:
     output: dict[str, bytearray] = field(default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()})
     output_bytes: int = 0
     """All that was written and read, also what was cut."""
+    given: dict[str, Given] = field(default_factory=dict)
+    """The files that were put in, when artifacts were asked for."""
     directory: int = -1
     """A descriptor of the work directory, when artifacts were asked for; the caller closes it."""
     seconds: float = 0.0
@@ -93,7 +102,7 @@ def wait_until_ready(cell: Cell) -> int:
 
     Raises SandboxUnavailable or SandboxCrashed.
     """
-    decoder = wire.Decoder(wire.from_worker(0))
+    decoder = wire.Decoder(wire.BEFORE_REQUEST)
     cell.channel.settimeout(_READY_SECONDS)
     listener = -1
     try:
@@ -111,6 +120,10 @@ def wait_until_ready(cell: Cell) -> int:
             os.close(listener)
         if isinstance(error, TimeoutError):
             raise SandboxCrashed(f"A cell was not ready after {_READY_SECONDS:g} s.") from None
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            raise PoolExhausted(
+                "The application has no descriptors left for a cell: raise its RLIMIT_NOFILE."
+            ) from error
         if isinstance(error, (OSError, wire.WireError)):
             raise SandboxCrashed(f"A cell failed while it was prepared: {error}.") from error
         raise
@@ -132,7 +145,7 @@ class _Talk:
         self.cell = cell
         self.request = request
         self.heard = Heard(end=End.DEATH)
-        self._decoder = wire.Decoder(wire.from_worker(request.config.value_bytes + _REPORT_BYTES))
+        self._decoder = wire.Decoder({wire.RESULT: request.config.value_bytes + _REPORT_BYTES})
         self._poll = select.poll()
         self._ended = False
 
@@ -159,7 +172,10 @@ class _Talk:
                     raise NeverBegan("The fork server's cells died while they waited.") from None
             try:
                 for name, size, file in files:
-                    _send_file(channel, name, size, file)
+                    digest = hashlib.sha256() if request.artifacts else None
+                    _send_file(channel, name, size, file, digest)
+                    if digest:
+                        self.heard.given[name] = Given(size=size, sha256=digest.hexdigest())
                 if request.artifacts:
                     self.heard.directory = _receive_directory(channel)
             except (BrokenPipeError, ConnectionResetError):
@@ -258,11 +274,10 @@ class _Talk:
             self._poll.unregister(self.cell.channel)
             return False
         try:
-            for kind, payload in self._decoder.feed(data):
-                if kind == wire.RESULT:
-                    self.heard.report = wire.decode_json(payload)
-                    self._finish(End.REPORT)
-                    return False
+            for _, payload in self._decoder.feed(data):
+                self.heard.report = wire.decode_json(payload)
+                self._finish(End.REPORT)
+                return False
         except wire.WireError as error:
             self._finish(End.PROTOCOL, str(error))
             return False
@@ -295,7 +310,7 @@ def _open_file(stack: contextlib.ExitStack, name: str, content: bytes | os.PathL
     return name, status.st_size, io.FileIO(handle, closefd=False)
 
 
-def _send_file(channel: socket.socket, name: str, size: int, file: _Readable) -> None:
+def _send_file(channel: socket.socket, name: str, size: int, file: _Readable, digest: _Digest | None) -> None:
     sent = 0
     while sent < size:
         try:
@@ -304,6 +319,8 @@ def _send_file(channel: socket.socket, name: str, size: int, file: _Readable) ->
             raise ConfigurationError(f"files[{name!r}]: {error.strerror}.") from error
         if not data:
             raise ConfigurationError(f"files[{name!r}]: it became shorter while it was read.")
+        if digest:
+            digest.update(data)
         channel.sendall(wire.encode(wire.DATA, data))
         sent += len(data)
 

@@ -36,9 +36,8 @@ MAX_DEPTH = 64
 FROM_US = {REQUEST: 1 << 28, DATA: CHUNK, TOUCH: 0}
 
 
-def from_worker(result_bytes: int) -> dict[int, int]:
-    """The kinds a worker may send, and how long each may be in bytes."""
-    return {READY: 0, FAULT: 4096, DIRECTORY: 0, RESULT: result_bytes}
+BEFORE_REQUEST = {READY: 0, FAULT: 4096}
+"""What a worker may send while it is prepared; after its request, RESULT is all (and DIRECTORY, received apart)."""
 
 
 class WireError(ValueError):

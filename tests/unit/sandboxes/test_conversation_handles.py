@@ -33,9 +33,9 @@ def test_descriptors_sent_along_with_frames_are_not_received() -> None:
 
     def script(worker: Worker) -> None:
         here.append(len(descriptors()))
-        for _ in range(20):
-            flood_of_descriptors(worker.channel, wire.encode(wire.READY))
-        worker.report(outcome="ok")
+        for byte in wire.encode(wire.RESULT, b'{"outcome": "ok"}')[:-1]:
+            flood_of_descriptors(worker.channel, bytes([byte]))
+        worker.send(b"}")
 
     with played(then_waits(script)) as cell:
         heard = converse(cell, request())
@@ -99,7 +99,7 @@ def test_a_directory_that_nobody_asked_for_is_not_received(tmp_path: Path) -> No
         worker.report(outcome="ok")
 
     heard = talk(then_waits(script))
-    assert (heard.end, heard.directory) == (End.REPORT, -1)
+    assert (heard.end, heard.directory) == (End.PROTOCOL, -1)
 
 
 def test_a_directory_frame_without_a_directory_brings_none() -> None:

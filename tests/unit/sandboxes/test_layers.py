@@ -112,7 +112,7 @@ def test_a_kernel_without_landlock_gets_no_step_of_it() -> None:
 @pytest.mark.threat(12, 17, 18, 19, 20)
 def test_limits_land_in_the_right_places() -> None:
     assert rlimits(plan()) == {
-        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CORE: (1, 1),
         resource.RLIMIT_CPU: (4, 5),
         resource.RLIMIT_DATA: ((300 << 20),) * 2,
         resource.RLIMIT_AS: ((1 << 30) + (100 << 20) + jail.SLACK_BYTES,) * 2,

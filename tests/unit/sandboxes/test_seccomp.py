@@ -17,20 +17,21 @@ EPERM, ENOSYS, ENOTSUP = (0x50000 | number for number in (errno.EPERM, errno.ENO
 HIGH = 1 << 32
 OWN_PID = 4321
 MODES = {
-    "usual": {"processes": True, "own_pid": None},
-    "no processes": {"processes": False, "own_pid": None},
-    "no PID namespace": {"processes": True, "own_pid": OWN_PID},
-    "neither": {"processes": False, "own_pid": OWN_PID},
+    "usual": {"processes": True, "own_pid": None, "counted": True, "counted": True},
+    "no processes": {"processes": False, "own_pid": None, "counted": True, "counted": True},
+    "no PID namespace": {"processes": True, "own_pid": OWN_PID, "counted": True, "counted": True},
+    "no memory group": {"processes": True, "own_pid": None, "counted": False, "counted": True},
+    "neither": {"processes": False, "own_pid": OWN_PID, "counted": True, "counted": True},
 }
 LISTS = {
     name: value.split()
     for name, value in vars(seccomp).items()
-    if name.startswith("_") and name.isupper() and isinstance(value, str)
+    if name.startswith("_") and name.isupper() and isinstance(value, str) and name != "_ABOUT_ANYBODY"
 }
 
 # struct sock_filter, and the opcodes of <linux/bpf_common.h> that the filter uses.
 INSTRUCTION = struct.Struct("<HBBI")
-LOAD, RETURN, JEQ, JGE, JSET, JA = 0x20, 0x06, 0x15, 0x35, 0x45, 0x05
+LOAD, RETURN, AND, JEQ, JGE, JSET, JA = 0x20, 0x06, 0x54, 0x15, 0x35, 0x45, 0x05
 TESTS = {JEQ: lambda a, k: a == k, JGE: lambda a, k: a >= k, JSET: lambda a, k: bool(a & k)}
 
 
@@ -47,6 +48,8 @@ def interpret(program: bytes, arch: int, number: int, *arguments: int) -> int:
             (accumulator,) = struct.unpack_from("<I", data, constant)
         elif opcode == RETURN:
             return constant
+        elif opcode == AND:
+            accumulator &= constant
         elif opcode == JA:
             place += constant
         else:
@@ -254,7 +257,7 @@ def test_without_a_pid_namespace_signals_reach_only_oneself(machine: str) -> Non
     assert filter_("prlimit64", 0) == filter_("prlimit64", OWN_PID) == ALLOW
     for other in (1, -1, OWN_PID + 1):
         assert filter_("prlimit64", other) == EPERM
-    for name in ("sched_setaffinity", "setpgid", "setpriority"):
+    for name in ("sched_setaffinity", "setpgid", "setpriority", "sched_getaffinity", "pidfd_open", "getsid"):
         assert filter_(name, OWN_PID + 1) == EPERM
 
 
@@ -300,7 +303,7 @@ def test_the_kernel_takes_the_program(machine: str, mode: dict[str, object]) -> 
     code = list(INSTRUCTION.iter_unpack(program))
     assert 0 < len(code) <= 4096
     for place, (opcode, when_true, when_false, constant) in enumerate(code):
-        assert opcode in {LOAD, RETURN, JA, *TESTS}
+        assert opcode in {LOAD, RETURN, AND, JA, *TESTS}
         if opcode == LOAD:
             assert constant % 4 == 0 and constant <= 60  # aligned, inside struct seccomp_data
         if opcode == JA:
@@ -332,3 +335,27 @@ def test_reading_a_report_of_a_cell_that_is_gone_is_empty() -> None:
 
 def test_the_host_can_filter() -> None:
     assert seccomp.available()
+
+
+@pytest.mark.threat(18, 20)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_without_a_memory_group_no_memory_is_shared_that_no_file_holds(machine: str) -> None:
+    shared, private, anonymous, validate = 1, 2, 0x20, 3
+    counted, uncounted = Filter(machine, **MODES["usual"]), Filter(machine, **MODES["no memory group"])
+    for flags in (shared | anonymous, validate | anonymous, shared | anonymous | 0x8000, shared | anonymous | HIGH):
+        assert counted("mmap", 0, 4096, 3, flags) == ALLOW
+        assert uncounted("mmap", 0, 4096, 3, flags) == EPERM
+    for flags in (private | anonymous, shared, private, private | anonymous | 0x20000):
+        assert uncounted("mmap", 0, 4096, 3, flags) == ALLOW
+
+
+@pytest.mark.threat(2)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_without_mounts_no_file_is_emptied_by_opening_it_to_read(machine: str) -> None:
+    filter_ = Filter(machine, **MODES["no PID namespace"])
+    empty = 0o1000
+    assert filter_("openat", 0, 0, empty) == filter_("openat", 0, 0, empty | 0o2000000 | HIGH) == EPERM
+    assert filter_("truncate") == EPERM
+    assert filter_("openat2") == ENOSYS
+    for flags in (0, 1 | empty, 2 | empty, 0o101 | empty, 0o2000000):
+        assert filter_("openat", 0, 0, flags) == ALLOW

@@ -54,6 +54,8 @@ class LocalCell:
         self.group = group
         self._clock = (~self.pid << 3) | _CPUCLOCK_SCHED
         self._cpu_before = 0.0
+        self._seen_seconds: dict[int, float] = {}
+        self._dead_seconds = 0.0
         self._memory_before = 0
         self.peak_bytes = 0
         self.peak_processes = 1
@@ -71,12 +73,19 @@ class LocalCell:
             self._memory_before = _resident_bytes(self.pid)
 
     def cpu_seconds(self) -> float:
-        """CPU time since ``start_measuring``, of every process that lives and of the children they waited for."""
-        total = -self._cpu_before
+        """CPU time since ``start_measuring``, of every process that lives or has lived.
+
+        The dead are in the times of whoever waited for them; where nobody did, what was last seen of them counts.
+        """
+        living: dict[int, float] = {}
+        waited_for = 0.0
         for pid in self.processes():
             with contextlib.suppress(OSError):
-                total += time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED) + _waited_for_seconds(pid)
-        return max(0.0, total)
+                living[pid] = time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
+                waited_for += _waited_for_seconds(pid)
+        self._dead_seconds += sum(spent for pid, spent in self._seen_seconds.items() if pid not in living)
+        self._seen_seconds = living
+        return max(0.0, sum(living.values()) + max(waited_for, self._dead_seconds) - self._cpu_before)
 
     def own_cpu_seconds(self) -> float:
         """The same for its first process alone, at the price of one system call."""

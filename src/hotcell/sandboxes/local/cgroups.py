@@ -37,10 +37,17 @@ class Group:
     def admit(self, pid: int, limit_bytes: int) -> None:
         """Put a process, and all it will start, into the group. Raises OSError."""
         if limit_bytes != self._limit_bytes:
+            if self._version == 1:
+                with contextlib.suppress(OSError):  # memory and swap together: never below the limit that is coming
+                    self.write("memory.memsw.limit_in_bytes", "-1")
             self.write(self._limit, str(limit_bytes))
-            if self._version == 2:
-                with contextlib.suppress(OSError):  # no swap controller
-                    self.write("memory.swap.max", "0")
+            with contextlib.suppress(OSError):  # no swap accounting here
+                swap = (
+                    ("memory.memsw.limit_in_bytes", str(limit_bytes))
+                    if self._version == 1
+                    else ("memory.swap.max", "0")
+                )
+                self.write(*swap)
             self._limit_bytes = limit_bytes
         if self._version == 1:
             self.write(self._peak, "0")

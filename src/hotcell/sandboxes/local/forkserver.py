@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ from hotcell.sandboxes.local.zygote import MADE, PREPARE
 
 _START_TIMEOUT_SECONDS = 120.0
 _ANSWER_TIMEOUT_SECONDS = 30.0
-_LEAST_HANDLES, _MAX_HANDLES = 5, 8
+_MAX_HANDLES = 8
 GROUP_SLACK_BYTES = 64 << 20
 """For copies of the preloaded heap's pages, which the kernel charges to the cell and RLIMIT_DATA does not."""
 
@@ -140,11 +141,6 @@ class ForkServer:
                 answer, handles = receive(self._control, 1024, _MAX_HANDLES)
             if answer[:1] != MADE:
                 raise _refusal(answer)
-            if len(handles) < _LEAST_HANDLES:
-                raise PoolExhausted(
-                    "The application has no descriptors left for a cell (it needs about eight): raise its "
-                    "RLIMIT_NOFILE (ulimit -n), or run fewer executions at once."
-                )
             cell = LocalCell(handles, answer[1:].decode() or None, group, limits)
             if group:
                 group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES)
@@ -152,6 +148,11 @@ class ForkServer:
             for handle in handles:
                 with contextlib.suppress(OSError):
                     os.close(handle)
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise PoolExhausted(
+                    "The application has no descriptors left for a cell (it needs about eight): raise its "
+                    "RLIMIT_NOFILE (ulimit -n), or run fewer executions at once."
+                ) from error
             if isinstance(error, OSError):
                 raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
             raise

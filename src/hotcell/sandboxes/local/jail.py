@@ -114,7 +114,8 @@ def _missing_parents(link: str) -> list[str]:
 def _rlimits(limits: Limits, *, namespaced: bool, baseline: tuple[int, int]) -> list[Step]:
     infinite = (1 << 64) - 1
     values = {
-        resource.RLIMIT_CORE: (0, 0),
+        # One, not none: the kernel starts a core_pattern's program in spite of 0 (core(5)), and takes 1 for an answer.
+        resource.RLIMIT_CORE: (1, 1),
         resource.RLIMIT_CPU: (limits.cpu_seconds, limits.cpu_seconds + 1),
         resource.RLIMIT_DATA: (baseline[1] + limits.memory_bytes,) * 2,
         resource.RLIMIT_AS: (baseline[0] + limits.memory_bytes + SLACK_BYTES,) * 2,
@@ -183,5 +184,5 @@ def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | N
         "/usr/share/zoneinfo",
         "/etc/localtime",
     ]
-    harmless = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
+    harmless = [f"/dev/{name}" for name in mounts.DEVICES]
     return landlock.ruleset(system, [*harmless, *own_directories], abi)

@@ -56,7 +56,10 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
 
 def _fork_inside(config: dict[str, Any]) -> int:
     def build() -> None:
-        config["links"] = mounts.build_root(show_host="root-filesystem" in config["without"])
+        config["links"] = mounts.build_root(
+            devices=(*mounts.DEVICES, mounts.ZERO) if config["cgroups"] else mounts.DEVICES,
+            show_host="root-filesystem" in config["without"],
+        )
 
     return namespaces.fork_inside(build, frozenset(config["without"]))
 

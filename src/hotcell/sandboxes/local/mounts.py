@@ -37,7 +37,9 @@ DIRECTORIES = ("work", "tmp", "shm")
 _LINKS = {"/tmp": f"{CELL}/tmp", "/var/tmp": f"{CELL}/tmp", "/dev/shm": f"{CELL}/shm"}  # noqa: S108
 _STASH = "/.python"
 """Where a Python that is installed below one of those is bound instead."""
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "full", "random", "urandom")
+ZERO = "zero"
+"""Mapped shared, it is memory that only a memory group counts."""
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _ETC = {
     "passwd": f"nobody:x:65534:65534:cell:{CELL}:/usr/sbin/nologin\nroot:x:0:0:root:/:/usr/sbin/nologin\n",
@@ -74,7 +76,7 @@ def python_paths() -> list[str]:
     return list(dict.fromkeys(path for path in found if os.path.lexists(path)))
 
 
-def build_root(*, show_host: bool = False) -> list[tuple[str, str]]:
+def build_root(*, devices: tuple[str, ...], show_host: bool = False) -> list[tuple[str, str]]:
     """Replace the root of this mount namespace for good. Needs CAP_SYS_ADMIN over it; raises OSError.
 
     ``show_host`` lets the host's /etc in, to prove by an attack that this layer is what keeps it out.
@@ -97,7 +99,7 @@ def build_root(*, show_host: bool = False) -> list[tuple[str, str]]:
             _stash(path, _LINKS[shadow] + path[len(shadow) :], stashed)
         else:
             _bring(path)
-    _make_devices()
+    _make_devices(devices)
     for name, text in _ETC.items():
         if not os.path.exists(f"/etc/{name}"):
             _write(f"/etc/{name}", text)
@@ -203,9 +205,9 @@ def _bind(source: str, target: str) -> None:
     call("mount_setattr", _AT_FDCWD, target.encode(), _AT_RECURSIVE, read_only, len(read_only))
 
 
-def _make_devices() -> None:
+def _make_devices(devices: tuple[str, ...]) -> None:
     os.makedirs("/dev", exist_ok=True)
-    for name in _DEVICES:
+    for name in devices:
         _write(f"/dev/{name}", "")
         call("mount", f"/old/dev/{name}".encode(), f"/dev/{name}".encode(), None, MS_BIND, None)
     for name, target in _DEVICE_LINKS.items():

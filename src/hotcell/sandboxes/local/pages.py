@@ -29,7 +29,7 @@ NOTHING: Ranges = array.array("Q")
 _MADV_POPULATE_WRITE = 23
 _MAP_FIXED = 0x10
 _MOST_SHARED_BYTES = 1 << 20
-_GAP_PAGES = 2
+_GAP_PAGES = 1
 """Ranges this close are joined: copying a page costs less than another call."""
 _EXCLUSIVE = 1 << 56
 """Of /proc/PID/pagemap: the page is mapped by this process alone (Documentation/admin-guide/mm/pagemap.rst)."""

@@ -234,7 +234,7 @@ class LocalSandbox(Sandbox):
                     )
                 cpu = max(cpu, ending.cpu_seconds)
                 if heard.directory >= 0:
-                    found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, request.files)
+                    found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, heard.given)
             finally:
                 pool.bury(cell)
         evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)

@@ -67,6 +67,8 @@ _PAIRS = """
 """
 _PROCESSES = "fork vfork execve execveat wait4 waitid pidfd_open"
 
+_ABOUT_ANYBODY = "prlimit64 pidfd_open sched_getaffinity sched_getscheduler sched_getparam getsid getpgid"
+
 # Honest programs and libraries try these and can do without.
 _REFUSED = """
     socket connect bind listen accept accept4 memfd_create mbind set_mempolicy get_mempolicy migrate_pages move_pages
@@ -101,6 +103,8 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902
 F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15
 AF_UNIX = 1
+MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
+O_ACCMODE, O_TRUNC = 0x3, 0x200
 PRCTL_ALLOWED = (2, 3, 7, 15, 16, 21, 23, 27, 29, 30, 38, 39, 40, 41, 42, 0x53564D41)
 """What reads, and names, timer slack, huge pages and PR_SET_VMA; all that loosens or hides a process is refused."""
 
@@ -130,11 +134,21 @@ def _has_bits(argument: int, bits: int, then: int, otherwise: int) -> list[Instr
     return [(_LOAD, 0, 0, _low(argument)), (_JSET, 0, 1, bits), (_RETURN, 0, 0, then), (_RETURN, 0, 0, otherwise)]
 
 
-def rules(*, processes: bool, own_pid: int | None) -> dict[str, int | list[Instruction]]:
+def _masked_is(argument: int, mask: int, value: int, then: int, otherwise: int) -> list[Instruction]:
+    return [
+        (_LOAD, 0, 0, _low(argument)),
+        (_AND, 0, 0, mask),
+        (_JEQ, 0, 1, value),
+        (_RETURN, 0, 0, then),
+        (_RETURN, 0, 0, otherwise),
+    ]
+
+
+def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, int | list[Instruction]]:
     """What happens at each call, by name: an action, or instructions that look at the arguments.
 
     ``processes`` false refuses new processes (threads stay); ``own_pid`` confines signals to that process, for where
-    no PID namespace does it.
+    no PID namespace does it; ``counted`` says that a memory group counts the cell's pages.
     """
     refuse = _errno(errno.EPERM)
     table: dict[str, int | list[Instruction]] = {}
@@ -149,6 +163,9 @@ def rules(*, processes: bool, own_pid: int | None) -> dict[str, int | list[Instr
     table["ioctl"] = _is_any(1, (TIOCSTI, TIOCLINUX), refuse, ALLOW)
     table["socketpair"] = _is_any(0, (AF_UNIX,), ALLOW, refuse)
     table["prctl"] = _is_any(0, PRCTL_ALLOWED, ALLOW, refuse)
+    if not counted:
+        # Shared pages stay when they are unmapped, where no watchdog sees them.
+        table["mmap"] = _masked_is(3, MAP_SHARED | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS, refuse, ALLOW)
     if not processes:
         threads_only = _has_bits(0, CLONE_THREAD, ALLOW, refuse)
         table |= dict.fromkeys(("fork", "vfork", "execve", "execveat"), refuse)
@@ -156,8 +173,13 @@ def rules(*, processes: bool, own_pid: int | None) -> dict[str, int | list[Instr
     if own_pid is not None:
         # Without a PID namespace the host's processes have numbers here; without mounts its files have names.
         confined = _is_any(0, (own_pid,), ALLOW, refuse)
-        table |= dict.fromkeys(("kill", "tgkill", "prlimit64", "sched_setaffinity", "setpgid", "setpriority"), refuse)
-        table |= {"kill": confined, "tgkill": confined, "prlimit64": _is_any(0, (0, own_pid), ALLOW, refuse)}
+        table |= dict.fromkeys(("sched_setaffinity", "setpgid", "setpriority", "getpriority"), refuse)
+        table |= {"kill": confined, "tgkill": confined}
+        table |= dict.fromkeys(_ABOUT_ANYBODY.split(), _is_any(0, (0, own_pid), ALLOW, refuse))
+        # Before its version 3 Landlock lets a file be emptied that may not be written.
+        empties = (O_ACCMODE | O_TRUNC, O_TRUNC, refuse, ALLOW)
+        table |= {"open": _masked_is(1, *empties), "openat": _masked_is(2, *empties), "truncate": refuse}
+        table["openat2"] = _errno(errno.ENOSYS)  # its flags are in memory, where no filter sees them
         table["tkill"] = refuse
         # A descriptor's owner gets its signals, whoever that is.
         table["fcntl"] = _is_any(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX), refuse, ALLOW)

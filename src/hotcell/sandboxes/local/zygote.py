@@ -33,6 +33,7 @@ END = struct.Struct("<iQQ")
 """Wait status, user and system CPU time in microseconds, of the cell's process and the children it waited for."""
 
 _STACK_BYTES = 1 << 16
+_SIG_SETMASK, _EVERY_SIGNAL = 2, b"\xff" * 8
 _SIGNALS_TO_RESET = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGCHLD)
 _FIRST_SLOT_ID, _SLOT_COUNT = 1000, 60_000
 
@@ -61,6 +62,7 @@ class Zygote:
         self._links = [(link, target) for link, target in config["links"]]
         self._separate_ids = config["separate_ids"] and "separate-uid" not in self._without
         self._base = config["directory"]
+        self._counted = bool(config["cgroups"])
         self._slot = 0
         self._cells: dict[int, tuple[_Cell, int]] = {}
         self._plans: dict[jail.Limits, list[jail.Step]] = {}
@@ -89,7 +91,9 @@ class Zygote:
             self._ruleset = jail.landlock_ruleset(namespaced=True, own_directories=[])
             kernel.call("prctl", kernel.PR_SET_SECUREBITS, kernel.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
             self._make_init_parts()
-        self._filter = seccomp.Filter(seccomp.assemble(seccomp.rules(processes=self._namespaced, own_pid=None)))
+        self._filter = seccomp.Filter(
+            seccomp.assemble(seccomp.rules(processes=self._namespaced, own_pid=None, counted=self._counted))
+        )
         for number in _SIGNALS_TO_RESET:
             signal.signal(number, signal.SIG_DFL)
         gc.collect()
@@ -223,7 +227,11 @@ class Zygote:
         """
         if not self._namespaced or "pid-namespace" in self._without:
             return 0, -1
+        # It inherits this mask for good: with a handler left by some library, a signal from inside would run it, in our
+        # memory. Raw, as the C library keeps two signals out of every mask it sets.
+        kernel.call("rt_sigprocmask", _SIG_SETMASK, _EVERY_SIGNAL, None, len(_EVERY_SIGNAL))
         init = self._clone(self._pause, self._stack_top, kernel.CLONE_VM | kernel.CLONE_NEWPID | signal.SIGCHLD, None)
+        kernel.call("rt_sigprocmask", _SIG_SETMASK, bytes(len(_EVERY_SIGNAL)), None, len(_EVERY_SIGNAL))
         if init < 0:
             raise kernel.failure("clone")
         handle = os.pidfd_open(init)
@@ -292,7 +300,9 @@ class Zygote:
     def _own_filter(self) -> seccomp.Filter:
         if self._namespaced:
             return self._filter
-        return seccomp.Filter(seccomp.assemble(seccomp.rules(processes=False, own_pid=os.getpid())))
+        return seccomp.Filter(
+            seccomp.assemble(seccomp.rules(processes=False, own_pid=os.getpid(), counted=self._counted))
+        )
 
     def _reap(self, handle: int) -> None:
         """First the cell's process, then its namespace; only then the application hears of the end."""
