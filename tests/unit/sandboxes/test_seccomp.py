@@ -17,11 +17,11 @@ EPERM, ENOSYS, ENOTSUP = (0x50000 | number for number in (errno.EPERM, errno.ENO
 HIGH = 1 << 32
 OWN_PID = 4321
 MODES = {
-    "usual": {"processes": True, "own_pid": None, "counted": True, "counted": True},
-    "no processes": {"processes": False, "own_pid": None, "counted": True, "counted": True},
-    "no PID namespace": {"processes": True, "own_pid": OWN_PID, "counted": True, "counted": True},
-    "no memory group": {"processes": True, "own_pid": None, "counted": False, "counted": True},
-    "neither": {"processes": False, "own_pid": OWN_PID, "counted": True, "counted": True},
+    "usual": {"processes": True, "own_pid": None, "counted": True},
+    "no processes": {"processes": False, "own_pid": None, "counted": True},
+    "no PID namespace": {"processes": True, "own_pid": OWN_PID, "counted": True},
+    "no memory group": {"processes": True, "own_pid": None, "counted": False},
+    "neither": {"processes": False, "own_pid": OWN_PID, "counted": True},
 }
 LISTS = {
     name: value.split()

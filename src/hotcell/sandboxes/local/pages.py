@@ -29,8 +29,6 @@ NOTHING: Ranges = array.array("Q")
 _MADV_POPULATE_WRITE = 23
 _MAP_FIXED = 0x10
 _MOST_SHARED_BYTES = 1 << 20
-_GAP_PAGES = 1
-"""Ranges this close are joined: copying a page costs less than another call."""
 _EXCLUSIVE = 1 << 56
 """Of /proc/PID/pagemap: the page is mapped by this process alone (Documentation/admin-guide/mm/pagemap.rst)."""
 
@@ -200,10 +198,10 @@ def _writable_areas(sharing: str) -> list[tuple[int, int]]:
 
 def _ranges(page_numbers: set[int]) -> Ranges:
     ranges = array.array("Q")
-    last = -_GAP_PAGES
+    last = -2
     for page in sorted(page_numbers):
-        if page - last < _GAP_PAGES:
-            ranges[-1] += (page - last) * PAGE
+        if page == last + 1:
+            ranges[-1] += PAGE
         else:
             ranges.extend((page * PAGE, PAGE))
         last = page
