@@ -12,11 +12,10 @@ _LONGEST_LOCAL = 64
 
 _PASSWORD = re.compile(rb"://[^\s/:@\"'<>\[\]?#]{0,128}:(?!\[redacted:)([^\s/\"'<>]{1,256})@(?=[A-Za-z0-9\[_?-])")
 _AT_DOMAIN = re.compile(
-    rb"@(?<=[A-Za-z0-9_%+-]@)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,6}(?P<top>[A-Za-z]{2,18})"
-    rb"(?![A-Za-z0-9_-]|\.[A-Za-z0-9])"
+    rb"@(?<=[A-Za-z0-9_%+-]@)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,6}"
+    # The 2x.png of icon@2x.png is no domain.
+    rb"(?!(?i:png|jpe?g|gif|svg|webp|js|css|py|html|json)(?![A-Za-z]))[A-Za-z]{2,18}(?![A-Za-z0-9_-]|\.[A-Za-z0-9])"
 )
-# The 2x.png of icon@2x.png is no domain.
-_NOT_A_DOMAIN = frozenset((b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"js", b"css", b"py", b"html", b"json"))
 
 
 def scan(shadow: Shadow) -> Iterator[Span]:
@@ -32,7 +31,5 @@ def scan(shadow: Shadow) -> Iterator[Span]:
         at = match.start()
         local = tail(data, at, _LOCAL, _LONGEST_LOCAL).lstrip(b".%+-")
         # An address of a repository, git@host:path, is none of a person.
-        if not local or local == b"git" or at in passwords_end:
-            continue
-        if match["top"].lower() not in _NOT_A_DOMAIN:
+        if local and local != b"git" and at not in passwords_end:
             yield at - len(local), match.end(), "email"

@@ -12,8 +12,9 @@ _THIRTEEN = b"0" * 13
 _PLAIN_CARD = re.compile(rb"[ ,](0{13,19})(?=[ ,]|\.(?!0))")
 _GROUPS = re.compile(
     # More groups of four on either side would be a row of a table.
-    rb"00 0000(?:(?:(?<=,0000 0000)|(?<=[^0] 0000 0000))(?: 0000 0{1,7}(?! 0000(?!0))(?P<card>)|00 00000(?P<amex>))"
-    rb"|(?:(?<=00[ ,]000 0000)|(?<=0, 000 0000)|(?<=000 00 0000))(?P<short>))(?![0aA])"
+    rb"00 0000(?<!0 0000 0000)"
+    rb"(?:(?:(?<=,0000 0000)|(?<=[^0] 0000 0000))(?: 0000 0{1,7}(?! 0000(?!0))(?P<card>)|00 00000(?P<amex>))"
+    rb"|(?:(?<=00[ ,]000 0000)|(?<=0, 000 0000))(?P<phone>)|(?<=000 00 0000)(?P<ssn>))(?![0aA])"
 )
 _IBAN = re.compile(rb"[ ,]AA00(?:[0A]{11,30}|(?: [0A]{4}){2,7}(?: [0A]{1,4})?)(?![0aA])")
 
@@ -47,6 +48,11 @@ _IBAN_LENGTHS = {
     "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SE": 24, "SI": 19, "SK": 24, "SM": 27,
     "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
 }  # fmt: skip
+_IBAN_FORMS = {
+    country.encode(): re.compile(rb"[0-9A-Z](?: ?[0-9A-Z]){%d}(?![0-9A-Za-z])" % (length - 1))
+    for country, length in _IBAN_LENGTHS.items()
+}
+_IBAN_DIGITS = {ord(char): str(int(char, 36)) for char in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
 def scan(shadow: Shadow) -> Iterator[Span]:
@@ -78,20 +84,18 @@ def _plain_cards(data: bytes, shape: bytes) -> Iterator[Span]:
 def _groups(data: bytes, shape: bytes) -> Iterator[Span]:
     for match in matches(shape, b"00 0000", _GROUPS):
         end = match.end() - 1
-        if match.lastgroup == "short":
-            yield from _short_groups(data, end)
+        if match.lastgroup == "ssn":
+            if _SSN.match(data, end - 11):
+                yield end - 11, end, "ssn"
+        elif match.lastgroup == "phone":
+            phone = _US_PHONE.search(data, max(0, end - 20), end + 2)
+            if phone and phone.end() == end:
+                yield *phone.span(), "phone"
         else:
             start = match.start() - 3
             text = data[start:end]
             if not (b" " in text and b"-" in text) and is_card(text):
                 yield start, end, "credit-card"
-
-
-def _short_groups(data: bytes, end: int) -> Iterator[Span]:
-    for pattern, kind in ((_SSN, "ssn"), (_US_PHONE, "phone")):
-        found = pattern.search(data, max(0, end - 20), end + 2)
-        if found and found.end() == end:
-            yield *found.span(), kind
 
 
 def is_card(text: bytes) -> bool:
@@ -118,14 +122,10 @@ def _ibans(data: bytes, shape: bytes) -> Iterator[Span]:
 
 def iban_end(data: bytes, start: int, limit: int) -> int:
     """Where the account number that starts here ends, 0 when it is none. Blanks between groups are allowed."""
-    length = _IBAN_LENGTHS.get(data[start : start + 2].decode("ascii", "replace"), 0)
-    text = data[start:limit]
-    compact = text.replace(b" ", b"")[:length]
-    if not length or len(compact) < length or not compact.isalnum():
+    form = _IBAN_FORMS.get(data[start : start + 2])
+    match = form.match(data, start, limit) if form else None
+    if not match:
         return 0
-    if int("".join(str(int(char, 36)) for char in (compact[4:] + compact[:4]).decode())) % 97 != 1:
-        return 0
-    blanks = 0
-    while len(text[: length + blanks].replace(b" ", b"")) < length:
-        blanks += 1
-    return 0 if text[length + blanks : length + blanks + 1].isalnum() else start + length + blanks
+    compact = match[0].replace(b" ", b"")
+    digits = "".join([_IBAN_DIGITS[byte] for byte in compact[4:] + compact[:4]])
+    return match.end() if int(digits) % 97 == 1 else 0

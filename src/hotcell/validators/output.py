@@ -38,7 +38,7 @@ _SCANNERS = {
 _TELLING = ("blocks", "tokens", "named", "addresses", "numbers")
 _RANK = {name: (_TELLING.index(kind.by), place) for place, (name, kind) in enumerate(KINDS.items())}
 _TEXT_SAMPLE_BYTES = 8192
-_GLUED_ROUNDS = 4
+_GLUED_ROUNDS = 2
 
 
 class Redactor:
@@ -66,14 +66,9 @@ class Redactor:
         spans = self.spans(text)
         if not spans:
             return text, ()
-        pieces = []
-        position = 0
-        for start, end, kind in spans:
-            pieces.append(text[position:start])
-            pieces.append(marker(kind))
-            position = end
-        pieces.append(text[position:])
-        return "".join(pieces), summary(Counter(kind for _, _, kind in spans), where)
+        counts = Counter(kind for _, _, kind in spans)
+        markers = {kind: marker(kind) for kind in counts}
+        return _replaced(text, ((start, end, markers[kind]) for start, end, kind in spans)), summary(counts, where)
 
     def redact_value(self, value: Any, where: str = "value") -> tuple[Any, tuple[Redaction, ...]]:
         """JSON data without secrets in its strings, keys and long whole numbers, at any depth.
@@ -106,9 +101,9 @@ class Redactor:
         if not text:
             return []
         spans = _merged(self._scan(text))
-        # Tokens glued together: one must go before the next is seen to begin. Each round takes out at least one.
+        # What a find hid from the rules, as it stands beside it without a character between, is seen once it is gone.
         for _ in range(_GLUED_ROUNDS):
-            if not any(_is_glued(text, start, end) for start, end, _ in spans):
+            if not _any_glued(text, spans):
                 break
             more = self._scan(_masked(text, spans))
             if not more:
@@ -118,9 +113,11 @@ class Redactor:
 
     def _scan(self, text: str) -> list[Span]:
         shadow = Shadow(text)
-        found = list(self._known.scan(text, shadow)) if self._known else []
-        for scan in self._scanners:
-            found += [span for span in scan(shadow) if span[2] in self.kinds]
+        found = [span for scan in self._scanners for span in scan(shadow)]
+        if self.kinds != ALL_KINDS:
+            found = [span for span in found if span[2] in self.kinds]
+        if self._known:
+            found += self._known.scan(text, shadow)
         return found
 
 
@@ -137,29 +134,41 @@ def summary(counts: Mapping[str, int], where: str) -> tuple[Redaction, ...]:
 def _merged(spans: list[Span]) -> list[Span]:
     """Overlapping spans become one that covers both, so that no end of a secret is left over."""
     merged: list[Span] = []
-    for start, end, kind in sorted(spans):
-        if start >= end:
-            continue
-        if merged and start < merged[-1][1]:
+    reach = 0
+    for span in sorted(spans):
+        if span[0] < reach:
             before = merged.pop()
-            kind = min(before[2], kind, key=lambda name: _RANK.get(name, (-1, 0)))
-            start, end = before[0], max(before[1], end)
-        merged.append((start, end, kind))
+            kind = min(before[2], span[2], key=lambda name: _RANK.get(name, (-1, 0)))
+            span = (before[0], max(before[1], span[1]), kind)
+        merged.append(span)
+        reach = span[1]
     return merged
 
 
-def _is_glued(text: str, start: int, end: int) -> bool:
-    return (end < len(text) and text[end].isalnum()) or (start > 0 and text[start - 1].isalnum())
+def _any_glued(text: str, spans: list[Span]) -> bool:
+    """True when a letter or digit that no find took stands right before or behind a find."""
+    reach = 0
+    followings = [start for start, _, _ in spans[1:]] + [len(text)]
+    for (start, end, _), following in zip(spans, followings, strict=False):
+        if (start > reach and text[start - 1].isalnum()) or (end < following and text[end].isalnum()):
+            return True
+        reach = end
+    return False
+
+
+def _replaced(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
+    pieces = []
+    position = 0
+    for start, end, replacement in replacements:
+        pieces += (text[position:start], replacement)
+        position = end
+    pieces.append(text[position:])
+    return "".join(pieces)
 
 
 def _masked(text: str, spans: list[Span]) -> str:
     """The text with brackets, as markers have, for what was found: no rule begins at one or reads across it."""
-    pieces = []
-    position = 0
-    for start, end, _ in spans:
-        pieces += [text[position:start], "]" * (end - start)]
-        position = end
-    return "".join(pieces) + text[position:]
+    return _replaced(text, ((start, end, "]" * (end - start)) for start, end, _ in spans))
 
 
 def _text_encoding(content: bytes) -> str | None:

@@ -68,7 +68,7 @@ def tail(data: bytes, end: int, chars: bytes, most: int) -> bytes:
     return window[len(window.rstrip(chars)) :]
 
 
-_DENSE = 32
+_DENSE = 400
 """Past one hit in so many characters, the loop of the regular expression engine is cheaper than one in Python."""
 _WARM_UP = 2048
 

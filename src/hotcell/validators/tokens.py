@@ -15,8 +15,11 @@ from hotcell.validators.shadow import Shadow, Span, matches, tail
 
 _ALNUM = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _WORD = _ALNUM + b"_-"
-# No letter or digit before, except the letter of an escape such as \n in a repr.
-_EDGE = rb"(?<!(?<!\\)[A-Za-z0-9]%s)"
+
+
+def _behind(texts: bytes) -> bytes:
+    """One of these was read, with no letter or digit before it except the letter of an escape such as \\n in a repr."""
+    return rb"(?<=%s)(?<!(?<!\\)[A-Za-z0-9](?:%s))" % (texts, texts)
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,7 @@ _LITERALS = (
     _Head("twilio-key", b"SK", rb"[0-9a-f]{32}(?![A-Za-z0-9])"),
     _Head("twilio-key", b"AC", rb"[0-9a-f]{32}(?![A-Za-z0-9])"),
 )
-_LITERAL_PATTERNS = [
-    (head, re.compile(re.escape(head.text) + _EDGE % re.escape(head.text) + head.body)) for head in _LITERALS
-]
+_LITERAL_PATTERNS = [(head, re.compile(head.text + _behind(head.text) + head.body)) for head in _LITERALS]
 _SHORTEST_AWS_KEY = 20
 # Every other token has a longer word; a float such as 1.2345678901234567e-105 has none as long.
 _SHORTEST_WORD = 22
@@ -118,16 +119,17 @@ def _separator_search(separator: bytes) -> _Search:
     """A separator between a head and its body, or between the two sides of an ``_Around``."""
     literal = re.escape(separator)
     groups: list[_Head | _Around] = []
-    by_ending: dict[bytes, list[bytes]] = {}
-    for head in sorted(_HEADS, key=lambda head: head.text[-3:]):
-        if head.text.endswith(separator):
-            text = re.escape(head.text)
-            by_ending.setdefault(head.text[-3:-1], []).append(rb"(?<=%s)%s(%s)" % (text, _EDGE % text, head.body))
-            groups.append(head)
-    either = [rb"(?<=%s%s)(?:%s)" % (ending, literal, b"|".join(rules)) for ending, rules in by_ending.items()]
+    either: list[bytes] = []
+    heads = [head for head in _HEADS if head.text.endswith(separator)]
+    # All heads of a length at once, as what is looked for backwards must have one length.
+    for length in sorted({len(head.text) for head in heads}):
+        alike = [head for head in heads if len(head.text) == length]
+        rules = [rb"(?<=%s)(%s)" % (re.escape(head.text), head.body) for head in alike]
+        either.append(_behind(b"|".join(re.escape(head.text) for head in alike)) + rb"(?:%s)" % b"|".join(rules))
+        groups += alike
     if either:
-        # One class first, as it turns most separators away; then what follows, then two letters, then whole heads.
-        last = b"".join(sorted({ending[1:] for ending in by_ending}))
+        # One class first, as it turns most separators away; then what follows.
+        last = bytes(sorted({head.text[-2] for head in heads}))
         begins = _AFTER_UNDERSCORE if separator == b"_" else _BODY_BEGINS
         either = [rb"(?<=[%s]%s)%s(?:%s)" % (last, literal, begins, b"|".join(either))]
     for around in _AROUNDS:
