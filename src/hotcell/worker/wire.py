@@ -57,7 +57,10 @@ class Decoder:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """The frames that are complete now. Raises WireError for a kind or a length that is not allowed."""
+        """The frames that are complete now. Raises WireError for a kind or a length that is not allowed.
+
+        What came whole before the error is given first, however the stream was cut; the next call then raises.
+        """
         buffer = self._buffer
         buffer += data
         frames = []
@@ -65,6 +68,8 @@ class Decoder:
         while len(buffer) - start >= HEADER.size:
             kind, length = HEADER.unpack_from(buffer, start)
             limit = self._limits.get(kind)
+            if frames and (limit is None or length > limit):
+                break
             if limit is None:
                 raise WireError(f"a frame of unknown kind {kind}")
             if length > limit:

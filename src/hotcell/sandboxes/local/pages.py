@@ -27,6 +27,8 @@ Ranges: TypeAlias = "array.array[int]"
 PAGE = mmap.PAGESIZE
 NOTHING: Ranges = array.array("Q")
 _MADV_POPULATE_WRITE = 23
+_MOST_PAGES = 1750
+"""With what it has written anyway, a waiting cell then holds less than 8 MiB of its own."""
 _MAP_FIXED = 0x10
 _MOST_SHARED_BYTES = 1 << 20
 _EXCLUSIVE = 1 << 56
@@ -197,12 +199,18 @@ def _writable_areas(sharing: str) -> list[tuple[int, int]]:
 
 
 def _ranges(page_numbers: set[int]) -> Ranges:
-    ranges = array.array("Q")
-    last = -2
+    """The pages as ranges: long ones first, as one call each is what they cost, and no more than a cell may hold."""
+    spans: list[tuple[int, int]] = []
     for page in sorted(page_numbers):
-        if page == last + 1:
-            ranges[-1] += PAGE
+        if spans and page == sum(spans[-1]):
+            spans[-1] = (spans[-1][0], spans[-1][1] + 1)
         else:
-            ranges.extend((page * PAGE, PAGE))
-        last = page
+            spans.append((page, 1))
+    spans.sort(key=lambda span: -span[1])
+    ranges = array.array("Q")
+    room = _MOST_PAGES
+    for first, count in spans:
+        room -= count
+        if room >= 0:
+            ranges.extend((first * PAGE, count * PAGE))
     return ranges
