@@ -334,3 +334,33 @@ def test_nothing_harmful_is_left(text: str) -> None:
 def test_colours_do_not_hide_a_secret() -> None:
     token = EXAMPLES["github-token"]
     assert REDACTOR.redact(clean_text(f"{token[:9]}\x1b[1m{token[9:]}"), "x")[0] == "[redacted:github-token]"
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+@pytest.mark.parametrize(
+    "before", ["\x1b[2J", "\x1b[1;1H", "\x1b[K", "\x1b[?25l", "\x1b]0;title\x07", "\0", "\x9b", "\u202e"]
+)
+def test_nothing_for_a_terminal_hides_the_secret_behind_it(kind: str, before: str) -> None:
+    redacted, redactions = REDACTOR.redact(clean_text(f"word{before}{EXAMPLES[kind]}"), "x")
+    assert [item.kind for item in redactions] == [kind], redacted
+
+
+def test_a_cursor_sequence_cut_anywhere_hides_no_secret() -> None:
+    text = f"x\x1b[12;40H{EXAMPLES['github-token']}\x1b[K\n"
+    for cut in range(len(text) + 1):
+        assert streamed(REDACTOR, text, [cut]) == "x\\x1b[12;40H[redacted:github-token]\\x1b[K\n"
+
+
+@pytest.mark.parametrize("glue", ["{}0", "0{}", "a{}b", "_{}_", "x\x1b[2J{}", "é{}"])
+def test_a_known_secret_goes_whatever_touches_it(glue: str) -> None:
+    redactor = Redactor(known_secrets=["hunter2-s3cret"])
+    for beside in ("", *EXAMPLES.values()):
+        for text in (beside + glue.format("hunter2-s3cret"), glue.format("hunter2-s3cret") + beside):
+            assert "hunter2-s3cret" not in redactor.redact(clean_text(text), "x")[0]
+
+
+def test_any_number_of_tokens_glued_together_go() -> None:
+    glued = "".join(EXAMPLES[kind] for kind in ("pulumi-token", "google-api-key", "supabase-token")) * 20
+    assert REDACTOR.redact(f"a {glued} b", "x")[1] == tuple(
+        Redaction(kind=kind, where="x", count=20) for kind in ("google-api-key", "pulumi-token", "supabase-token")
+    )

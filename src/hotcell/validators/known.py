@@ -61,11 +61,12 @@ class KnownSecrets:
                     end += text[end : end + 1] in _BASE64 and end < len(text)
                 yield start, end, form.kind
                 position = text.find(form.text, position + 1)
+        lower = shadow.lower if shadow.exact is shadow.plain else shadow.plain.lower()
         for digits, kind in self._hexes:
-            position = shadow.lower.find(digits)
+            position = lower.find(digits)
             while position >= 0:
                 yield position, position + len(digits), kind
-                position = shadow.lower.find(digits, position + 1)
+                position = lower.find(digits, position + 1)
 
     def mask(self, content: bytes) -> tuple[bytes, dict[str, int]]:
         """Binary content with every known secret (UTF-8 and UTF-16) overwritten by as many ``*``; the count by kind."""

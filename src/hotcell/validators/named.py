@@ -15,16 +15,19 @@ _VARIETY = 12
 
 # The rest of a name, its closing quote or bracket, an assignment sign, and a value: in quotes (also those of a string
 # within a string, and the \x1f that stands around the strings of a JSON value), or bare up to a delimiter.
-_ASSIGNED = (
-    rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}(?:"
-    rb"[bru]?\"(?![,)\]}])(?P<double>(?:[^\"\\\r\n]{1,256}+|\\[^\r\n]){1,64}+)"
+_SIGN = rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}"
+_VALUE = (
+    rb"(?:[bru]?\"(?![,)\]}])(?P<double>(?:[^\"\\\r\n]{1,256}+|\\[^\r\n]){1,64}+)"
     rb"|[bru]?'(?![,)\]}])(?P<single>(?:[^'\\\r\n]{1,256}+|\\[^\r\n]){1,64}+)"
     rb"|\\{1,2}[\"'](?P<escaped>[^\"'\\\r\n]{6,2048})"
     rb"|\x1f(?P<unit>[^\x1f]{6,4096})"
-    rb"|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\]{6,512}))"
+    rb"|(?P<bare>[^\s\"'`,;<>()\[\]{}&|\\\x7f]{6,512}))"
 )
-_KEYWORDS = tuple(
-    (keyword, re.compile(keyword + _ASSIGNED)) for keyword in (b"pass", b"pwd", b"secret", b"token", b"key")
+# A key or token has a digit; asked first, as it turns most honest text away.
+_WITH_DIGIT = rb"(?=[^0-9\r\n]{0,64}+[0-9])"
+_PASSWORDS = tuple((keyword, re.compile(keyword + _SIGN + _VALUE)) for keyword in (b"pass", b"pwd"))
+_KEYS = tuple(
+    (keyword, re.compile(keyword + _SIGN + _WITH_DIGIT + _VALUE)) for keyword in (b"secret", b"token", b"key")
 )
 _AUTHORIZATION = re.compile(
     rb"authorization\\{0,2}[\"']?[ \t]{0,4}[:=][ \t]{0,4}\\{0,2}[\"']?(?:bearer|basic|token|digest|apikey)[ \t]{1,4}"
@@ -44,12 +47,15 @@ _API_NAME = re.compile(
 _WEAK_NAME = re.compile(rb".*(?:key|token|secret)")
 _DIGEST_OR_UUID = re.compile(rb"(?:0x)?[0-9a-fA-F-]{8,}")
 _NUMBER_OR_TIME = re.compile(rb"[0-9_.,+:TZ-]+")
-_NOT_A_VALUE = re.compile(
-    rb"\[redacted:|[$<{%]|(?:os|self|cls|settings|config|getenv|env|process|none|null|true|false|str|optional|undefined)\b",
-    re.I,
+_PLACEHOLDER = (
+    rb"\[redacted:|[$<{%]"
+    rb"|(?i:os|self|cls|settings|config|getenv|env|process|none|null|true|false|str|optional|undefined)\b"
 )
+_NOT_A_PASSWORD = re.compile(_PLACEHOLDER)
+_NOT_A_KEY = re.compile(_PLACEHOLDER + rb"|\.?/|[^0-9]*+\Z")
+_REFERENCE = re.compile(rb"[A-Za-z_][A-Za-z0-9_.:]*")
 _IDENTIFIER = re.compile(rb"[A-Za-z_]+(?:\.[A-Za-z_]+)*")
-_BASE64_40 = re.compile(rb"[A-Za-z0-9/+]{40}")
+_BASE64_40 = re.compile(rb"(?=[A-Za-z/+]*+[0-9])[A-Za-z0-9/+]{40}")
 _BASE64_88 = re.compile(rb"[A-Za-z0-9/+]{86}==")
 
 
@@ -57,9 +63,7 @@ def scan(shadow: Shadow) -> Iterator[Span]:
     """Every value beside a telling name; the name stays in the text, only the value is the span."""
     lower = shadow.lower
     if b"=" in lower or b":" in lower:
-        for keyword, pattern in _KEYWORDS:
-            for match in matches(lower, keyword, pattern):
-                yield from _judge(shadow.exact, lower, keyword, match)
+        yield from _assigned(shadow.exact, lower)
         for match in matches(lower, b"authorization", _AUTHORIZATION):
             yield *match.span("value"), "authorization-header"
     if b"=" in lower:
@@ -71,50 +75,71 @@ def scan(shadow: Shadow) -> Iterator[Span]:
             yield *match.span("value"), "authorization-header"
 
 
-def _judge(exact: bytes, lower: bytes, keyword: bytes, match: re.Match[bytes]) -> Iterator[Span]:
+def _assigned(exact: bytes, lower: bytes) -> Iterator[Span]:
+    for keyword, pattern in _PASSWORDS:
+        for match in matches(lower, keyword, pattern):
+            if (span := _value_span(exact, match)) and _is_password(lower, keyword, match, exact[span[0] : span[1]]):
+                yield *span, "password"
+    judged: set[int] = set()
+    for keyword, pattern in _KEYS:
+        for match in matches(lower, keyword, pattern):
+            # The value of secret_key is met twice, with the same name.
+            if (span := _value_span(exact, match)) and span[0] not in judged:
+                judged.add(span[0])
+                kind = _key_kind(_name(lower, keyword, match), exact[span[0] : span[1]])
+                if kind:
+                    yield *span, kind
+
+
+def _value_span(exact: bytes, match: re.Match[bytes]) -> tuple[int, int] | None:
+    """Where the value stands, None when it is too short or is code."""
     group = match.lastgroup or "bare"
     start, end = match.span(group)
-    value = exact[start:end]
     if group == "bare":
-        value = value.rstrip(b".:!?")
-        end = start + len(value)
-        if exact[end : end + 1] in (b"(", b"["):
-            return  # A call or a subscript: code, not a value.
-    if len(value) < _SHORTEST_VALUE:
-        return
-    name = tail(lower, match.start(), _NAME, _LONGEST_NAME) + keyword + match["rest"]
-    # Unquoted after a colon is mostly prose, and between blanks mostly code.
-    sign = lower[match.end("rest") : start]
-    kind = classify(name, value, loose=group == "bare" and (b":" in sign or sign.startswith(b" ")))
-    if kind:
-        yield start, end, kind
+        if exact[end : end + 1] in (b"(", b"[") and _REFERENCE.fullmatch(exact, start, end):
+            return None  # A call or a subscript: code, not a value.
+        end = start + len(exact[start:end].rstrip(b".:!?"))
+    return (start, end) if end - start >= _SHORTEST_VALUE else None
 
 
-def classify(name: bytes, value: bytes, *, loose: bool = False) -> str | None:
-    """The kind of a value beside a name (in lower case), or None.
+def _name(lower: bytes, keyword: bytes, match: re.Match[bytes]) -> bytes:
+    return tail(lower, match.start(), _NAME, _LONGEST_NAME) + keyword + match["rest"]
 
-    ``loose``: as in prose or code, where a mere word is no password.
-    """
-    if _NOT_A_VALUE.match(value) or len(set(value)) < 3 or value.lower() in name:
+
+def _is_password(lower: bytes, keyword: bytes, match: re.Match[bytes], value: bytes) -> bool:
+    name = _name(lower, keyword, match)
+    if not _PASSWORD_NAME.fullmatch(name) or _NOT_A_PASSWORD.match(value) or len(set(value)) < 3:
+        return False
+    if value.lower() in name:
+        return False
+    # Unquoted after a colon is mostly prose, and between blanks mostly code: a mere word is no password there.
+    sign = lower[match.end("rest") : match.start(match.lastgroup or "bare")]
+    loose = match.lastgroup == "bare" and (b":" in sign or sign.startswith(b" "))
+    return not (loose and _IDENTIFIER.fullmatch(value))
+
+
+def _key_kind(name: bytes, value: bytes) -> str | None:
+    """The kind of a value beside a name (in lower case) that speaks of a key, a token or a secret, or None."""
+    compact = name.translate(None, b"_-.")
+    if compact.endswith((b"privatekeyid", b"accountkey", b"accesskey")) and (kind := _cloud_kind(compact, value)):
+        return kind
+    if len(value) < 8 or _NOT_A_KEY.match(value) or len(set(value)) < 3 or _NUMBER_OR_TIME.fullmatch(value):
         return None
-    compact = name.replace(b"_", b"").replace(b"-", b"").replace(b".", b"")
-    if compact.endswith(b"privatekeyid") and re.fullmatch(rb"[0-9a-f]{40}", value):
-        return "gcp-service-account"
-    if compact.endswith((b"accountkey", b"accesskey")) and _BASE64_88.fullmatch(value):
-        return "azure-storage-key"
-    digits = any(48 <= byte <= 57 for byte in value)
-    if (b"aws" in compact or b"secretaccesskey" in compact) and _BASE64_40.fullmatch(value) and digits:
-        return "aws-secret-key"
-    if _PASSWORD_NAME.fullmatch(name):
-        return None if loose and _IDENTIFIER.fullmatch(value) else "password"
-    if _NUMBER_OR_TIME.fullmatch(value):
+    if b"://" in value or name.endswith(value.lower()):
         return None
-    if _DIGEST_OR_UUID.fullmatch(value) and not any(word in compact for word in (b"secret", b"apikey", b"token")):
-        return None
-    if not digits or len(value) < 8 or b"://" in value or value.startswith((b"/", b"./")):
+    if _DIGEST_OR_UUID.fullmatch(value) and not (b"secret" in compact or b"apikey" in compact or b"token" in compact):
         return None
     if _API_NAME.fullmatch(name) and name != b"key":
         return "api-key"
-    if _WEAK_NAME.fullmatch(name) and len(value) >= 20 and len(set(value)) >= _VARIETY and value.lower() != value:
+    if len(value) >= 20 and len(set(value)) >= _VARIETY and value.lower() != value and _WEAK_NAME.fullmatch(name):
         return "high-entropy"
     return None
+
+
+def _cloud_kind(compact: bytes, value: bytes) -> str | None:
+    if compact.endswith(b"privatekeyid"):
+        return "gcp-service-account" if re.fullmatch(rb"[0-9a-f]{40}", value) else None
+    if _BASE64_88.fullmatch(value):
+        return "azure-storage-key"
+    aws = (b"aws" in compact or b"secretaccesskey" in compact) and _BASE64_40.fullmatch(value)
+    return "aws-secret-key" if aws else None

@@ -16,7 +16,7 @@ _GROUPS = re.compile(
     rb"(?:(?:(?<=,0000 0000)|(?<=[^0] 0000 0000))(?: 0000 0{1,7}(?! 0000(?!0))(?P<card>)|00 00000(?P<amex>))"
     rb"|(?:(?<=00[ ,]000 0000)|(?<=0, 000 0000))(?P<phone>)|(?<=000 00 0000)(?P<ssn>))(?![0aA])"
 )
-_IBAN = re.compile(rb"[ ,]AA00(?:[0A]{11,30}|(?: [0A]{4}){2,7}(?: [0A]{1,4})?)(?![0aA])")
+_IBAN = re.compile(rb"AA00(?<=[ ,]AA00)(?:[0A]{11,30}|(?: [0A]{4}){2,7}(?: [0A]{1,4})?)(?![0aA])")
 
 _SSN = re.compile(rb"(?<![0-9A-Za-z-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?!-?[0-9A-Za-z])")
 _US_PHONE = re.compile(
@@ -112,12 +112,11 @@ _DOUBLED = {48 + digit: sum(divmod(2 * digit, 10)) for digit in range(10)}
 
 
 def _ibans(data: bytes, shape: bytes) -> Iterator[Span]:
-    for before in (b",", b" "):
-        for match in matches(shape, before + b"AA00", _IBAN):
-            start = match.start()  # After the character before it, and one back.
-            end = iban_end(data, start, match.end() - 1)
-            if end:
-                yield start, end, "iban"
+    for match in matches(shape, b"AA00", _IBAN):
+        start = match.start() - 1  # The shape is one character ahead.
+        end = iban_end(data, start, match.end() - 1)
+        if end:
+            yield start, end, "iban"
 
 
 def iban_end(data: bytes, start: int, limit: int) -> int:

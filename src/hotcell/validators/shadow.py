@@ -30,6 +30,12 @@ def _shape(byte: int) -> int:
     return ord(".") if char == b"." else ord(",")
 
 
+_CURSOR = re.compile(rb"(\\x1b\[[0-?]{0,32}[ -/]{0,4}[@-~])")
+_ESCAPES = (
+    (b"\\x", re.compile(rb"\\x[0-9a-f]{2}"), b"\x7f" * 4),
+    (b"\\u", re.compile(rb"\\u[0-9a-f]{4}"), b"\x7f" * 6),
+)
+
 _SHAPE_TABLE = bytes(_shape(byte) for byte in range(256))
 
 
@@ -37,8 +43,13 @@ class Shadow:
     """One text, prepared for scanning; the costly forms are made when first asked for."""
 
     def __init__(self, text: str) -> None:
-        self.exact = text.encode("ascii", "replace")
+        self.plain = text.encode("ascii", "replace")
         """The text with ``?`` for every character that is not ASCII."""
+        self.exact = _without_escapes(self.plain)
+        """The same with DEL for every character of an escape as ``clean_text`` shows it: ``\\x00``, ``\\x1b[2J``.
+
+        So the last letter of an escape does not touch the word behind it.
+        """
 
     @cached_property
     def lower(self) -> bytes:
@@ -60,6 +71,17 @@ class Shadow:
     def has_word_of(self, length: int) -> bool:
         """True when some run of letters, digits, ``_`` and ``-`` is at least this long."""
         return b"a" * length in self._runs
+
+
+def _without_escapes(data: bytes) -> bytes:
+    if b"\\x1b[" in data:
+        pieces = _CURSOR.split(data)
+        pieces[1::2] = [b"\x7f" * len(piece) for piece in pieces[1::2]]
+        data = b"".join(pieces)
+    for begin, pattern, blank in _ESCAPES:
+        if begin in data:
+            data = pattern.sub(blank, data)
+    return data
 
 
 def tail(data: bytes, end: int, chars: bytes, most: int) -> bytes:

@@ -10,8 +10,12 @@ _HARMFUL_C1 = re.compile(rb"\xc2[\x80-\x9f]")
 _HARMFUL_U20 = re.compile(rb"\xe2(?:\x80[\xa8-\xae]|\x81[\xa6-\xa9])")
 
 _COLOUR = re.compile("\x1b\\[[0-9;:]{0,32}m")
-_HARMFUL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _UNFINISHED_COLOUR = re.compile("\x1b(?:\\[[0-9;:]{0,32})?\\Z")
+_HARMFUL = {
+    chr(code): f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\t\n\r"
+}
 
 
 def clean_text(text: str) -> str:
@@ -23,9 +27,11 @@ def clean_text(text: str) -> str:
     if _is_clean(text):
         return text
     # Lone surrogates first: the rest is searched as characters.
-    text = _COLOUR.sub("", text.encode("utf-8", "backslashreplace").decode())
-    for char in set(_HARMFUL.findall(text)):
-        text = text.replace(char, f"\\x{ord(char):02x}" if char < "\u0100" else f"\\u{ord(char):04x}")
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if "\x1b[" in text:
+        text = _COLOUR.sub("", text)
+    for char in [char for char in _HARMFUL if char in text]:
+        text = text.replace(char, _HARMFUL[char])
     return text
 
 
