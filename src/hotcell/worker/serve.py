@@ -33,16 +33,25 @@ def serve(directory: str, listener: int, touch: Callable[[], None]) -> NoReturn:
         _send(wire.encode(wire.READY))
     else:
         _send_with_handle(wire.encode(wire.READY), listener)
-    request = _receive(directory, touch)
-    if request is None:
-        _exit(0)
-    report = runner.run(request)
+    report = _run(directory, touch)
     try:
         payload = _dumps(report, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
         _send(wire.encode(wire.RESULT, payload))
     except OSError:
         _exit(1)
     _exit(0)
+
+
+def _run(directory: str, touch: Callable[[], None]) -> dict[str, Any]:
+    try:
+        request = _receive(directory, touch)
+    except (OSError, MemoryError) as error:  # the files, or the variables, do not fit
+        told = {"type": type(error).__name__, "message": f"while the cell was given its files: {error}"}
+        blank = {"exit_code": 1, "value": None, "value_repr": None}
+        return {"outcome": "error", "error": told, "memory_error": isinstance(error, MemoryError), **blank}
+    if request is None:
+        _exit(0)
+    return runner.run(request)
 
 
 def rehearse(snippet: str) -> None:

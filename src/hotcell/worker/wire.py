@@ -44,9 +44,12 @@ class WireError(ValueError):
     """The bytes are not what the protocol allows."""
 
 
+_len = len  # the code of a cell may replace the builtin
+
+
 def encode(kind: int, payload: bytes = b"") -> bytes:
     """One frame."""
-    return HEADER.pack(kind, len(payload)) + payload
+    return HEADER.pack(kind, _len(payload)) + payload
 
 
 class Decoder:
@@ -63,7 +66,7 @@ class Decoder:
         """
         buffer = self._buffer
         buffer += data
-        frames = []
+        frames: list[tuple[int, bytes]] = []
         start = 0
         while len(buffer) - start >= HEADER.size:
             kind, length = HEADER.unpack_from(buffer, start)

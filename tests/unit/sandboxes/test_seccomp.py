@@ -13,7 +13,9 @@ from hotcell.sandboxes.local.numbers import NUMBERS
 from hotcell.sandboxes.local.seccomp import ALLOW, AUDIT_ARCH, KILL, REPORT
 
 MACHINES = sorted(AUDIT_ARCH)
-EPERM, ENOSYS, ENOTSUP = (0x50000 | number for number in (errno.EPERM, errno.ENOSYS, errno.ENOTSUP))
+EPERM, ENOSYS, ENOTSUP, ENOTTY = (
+    0x50000 | number for number in (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.ENOTTY)
+)
 HIGH = 1 << 32
 OWN_PID = 4321
 MODES = {
@@ -202,12 +204,16 @@ def test_a_socket_pair_is_of_the_unix_family_or_refused(usual: Filter, family: i
 @pytest.mark.parametrize("high", [0, HIGH, 7 * HIGH, (1 << 64) - HIGH, 1 << 63])
 def test_terminal_injection_is_refused_with_any_high_bits(usual: Filter, command: int, high: int) -> None:
     for handle in (0, 1, 2, 99):
-        assert usual("ioctl", handle, command | high) == EPERM
+        assert usual("ioctl", handle, command | high) == ENOTTY
 
 
-def test_other_ioctls_are_allowed(usual: Filter) -> None:
-    for command in (0x5401, 0x5411, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451):
+@pytest.mark.threat("kernel.ioctl")
+def test_ioctls_are_those_that_python_asks_of_descriptors(usual: Filter) -> None:
+    """File system identities, block maps, namespace numbers and notification queues are not to be asked for."""
+    for command in (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451):
         assert usual("ioctl", 1, command) == ALLOW
+    for command in (0x8008662C, 0xC020660B, 0x80046601, 0xB701, 0x5760, 0x8901, 0x40049409):
+        assert usual("ioctl", 1, command) == ENOTTY
     assert usual("ioctl", 0x5412, 0x5401) == ALLOW  # the number of a descriptor is not a command
 
 
@@ -270,9 +276,25 @@ def test_without_a_pid_namespace_no_descriptor_sends_signals_for_us(machine: str
         for high in (0, HIGH):
             assert filter_("fcntl", 0, command | high, 1) == EPERM
     for command in (0x8901, 0x8902):  # FIOSETOWN, SIOCSPGRP
-        assert filter_("ioctl", 0, command) == EPERM
-    for command in (0, 1, 2, 3, 4, 5, 6, 7, 1024, 1030, 1031, 1032, 1033):
-        assert filter_("fcntl", 0, command) == ALLOW
+        assert filter_("ioctl", 0, command) == ENOTTY
+
+
+@pytest.mark.threat("kernel.fcntl")
+def test_descriptors_tell_nothing_of_what_others_do(usual: Filter) -> None:
+    """F_NOTIFY reports the host's reads of a shared directory, F_SETLEASE holds up its writers: both are refused."""
+    for command in (1024, 1026, 1033):
+        assert usual("fcntl", 0, command) == EPERM
+    for command in (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032):
+        assert usual("fcntl", 0, command) == ALLOW
+
+
+@pytest.mark.threat("kernel.out-of-band")
+def test_socket_pairs_have_no_out_of_band_data_and_no_options(usual: Filter) -> None:
+    """MSG_OOB on a pair of Unix sockets has let programs out of other sandboxes; options attach filters and buffers."""
+    assert usual("sendto", 3, 0, 1, 1) == usual("recvfrom", 3, 0, 1, 1) == EPERM
+    assert usual("sendmsg", 3, 0, 1) == usual("recvmsg", 3, 0, 1) == EPERM
+    assert usual("sendto", 3, 0, 1, 0x4000) == usual("recvmsg", 3, 0, 0x40000000) == ALLOW
+    assert usual("setsockopt") == usual("sendmmsg") == usual("recvmmsg") == EPERM
 
 
 @pytest.mark.threat(2)

@@ -169,7 +169,7 @@ class Groups:
 
 def open_groups(name: str) -> Groups | None:
     """A place for groups by this name, proven by making one; None where the host does not let us."""
-    for parent, version in ((V1, 1), (_own_v2(), 2)):
+    for parent, version in ((V1, 1), (own_v2(), 2)):
         if parent is None or not os.access(parent, os.W_OK):
             continue
         path = parent / name
@@ -195,7 +195,7 @@ def _probe(groups: Groups) -> Group:
     return group
 
 
-def _own_v2() -> Path | None:
+def own_v2() -> Path | None:
     """Our own group in the version 2 tree, when the memory controller is handed down to it."""
     try:
         line = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ import hotcell
 from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SandboxUnavailable
 from hotcell.results import IsolationLevel
 from hotcell.sandboxes.handles import receive
-from hotcell.sandboxes.local import cgroups
+from hotcell.sandboxes.local import cgroups, leftovers
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.cgroups import Group
 from hotcell.sandboxes.local.jail import Limits
@@ -71,7 +70,8 @@ class ForkServer:
         self.level = level
         self._lock = threading.Lock()
         self._owner = os.getpid()
-        name = f"hotcell-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        leftovers.sweep()
+        name = leftovers.new_name()
         self.groups = None if "memory-group" in without else cgroups.open_groups(name)
         self.directory = tempfile.mkdtemp(prefix=f"{name}-") if level is IsolationLevel.PROCESS else None
         if self.directory:
@@ -81,8 +81,12 @@ class ForkServer:
             with theirs:
                 self._process = self._spawn(theirs, without)
             self._shake_hands(preload, without)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise PoolExhausted(
+                    f"The fork server could not be started: {error}. Free descriptors or memory."
+                ) from error
             raise
 
     def _spawn(self, control: socket.socket, without: frozenset[str]) -> subprocess.Popen[bytes]:

@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
 import traceback
 from typing import Any, NoReturn
@@ -66,8 +65,6 @@ def _fork_inside(config: dict[str, Any]) -> int:
 
 def _run_zygote(control: socket.socket, supervisor: int, config: dict[str, Any]) -> NoReturn:
     namespaces.die_with_parent()
-    # Its place on the path is gone with the old root, and cells have no business with us.
-    sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
     zygote = Zygote(control, supervisor, config)
     try:
         zygote.prepare(config["preload"])

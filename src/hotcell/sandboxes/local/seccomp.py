@@ -62,15 +62,14 @@ _SELF = """
     get_robust_list rseq prctl capget exit exit_group
 """
 # A socket pair has no address, so nothing outside can be reached by it; asyncio wakes itself through one.
-_PAIRS = """
-    sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockname getpeername getsockopt setsockopt
-"""
+_PAIRS = "sendto recvfrom sendmsg recvmsg shutdown getsockname getpeername getsockopt"
 _PROCESSES = "fork vfork execve execveat wait4 waitid pidfd_open"
 
 _ABOUT_ANYBODY = "prlimit64 pidfd_open sched_getaffinity sched_getscheduler sched_getparam getsid getpgid"
 
 # Honest programs and libraries try these and can do without.
 _REFUSED = """
+    setsockopt sendmmsg recvmmsg
     socket connect bind listen accept accept4 memfd_create mbind set_mempolicy get_mempolicy migrate_pages move_pages
     set_mempolicy_home_node setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid capset
     ioprio_set ioprio_get sched_setscheduler sched_setparam sched_setattr sched_getattr mknod mknodat mount umount2
@@ -99,9 +98,12 @@ NAMESPACE_FLAGS = 0x7E020000
 """Every CLONE_NEW* bit that clone(2) takes."""
 CLONE_PARENT = 0x8000
 CLONE_THREAD = 0x10000
-TIOCSTI, TIOCLINUX = 0x5412, 0x541C
-FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902
-F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15
+IOCTL_ALLOWED = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+"""TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what Python asks of descriptors. Others tell of
+the host's file systems, push into terminals (TIOCSTI) or send signals to a descriptor's owner."""
+FCNTL_ALLOWED = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032)
+"""Duplicating, flags, locks, pipe sizes. Not owners and their signals, leases, or notices of others' doings."""
+MSG_OOB = 1
 AF_UNIX = 1
 MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
 O_ACCMODE, O_TRUNC = 0x3, 0x200
@@ -160,7 +162,11 @@ def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, i
     # A lock on a shared read-only file would be seen by other cells, and hold up the host's programs.
     table["flock"] = _errno(errno.ENOLCK)
     table["clone"] = _has_bits(0, NAMESPACE_FLAGS | CLONE_PARENT, refuse, ALLOW)
-    table["ioctl"] = _is_any(1, (TIOCSTI, TIOCLINUX), refuse, ALLOW)
+    table["ioctl"] = _is_any(1, IOCTL_ALLOWED, ALLOW, _errno(errno.ENOTTY))
+    table["fcntl"] = _is_any(1, FCNTL_ALLOWED, ALLOW, refuse)
+    # Out-of-band data on socket pairs has let programs out of other sandboxes (CVE-2025-38236).
+    table |= {"sendto": _has_bits(3, MSG_OOB, refuse, ALLOW), "recvfrom": _has_bits(3, MSG_OOB, refuse, ALLOW)}
+    table |= {"sendmsg": _has_bits(2, MSG_OOB, refuse, ALLOW), "recvmsg": _has_bits(2, MSG_OOB, refuse, ALLOW)}
     table["socketpair"] = _is_any(0, (AF_UNIX,), ALLOW, refuse)
     table["prctl"] = _is_any(0, PRCTL_ALLOWED, ALLOW, refuse)
     if not counted:
@@ -173,7 +179,8 @@ def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, i
     if own_pid is not None:
         # Without a PID namespace the host's processes have numbers here; without mounts its files have names.
         confined = _is_any(0, (own_pid,), ALLOW, refuse)
-        table |= dict.fromkeys(("sched_setaffinity", "setpgid", "setpriority", "getpriority"), refuse)
+        table |= dict.fromkeys(("sched_setaffinity", "setpgid", "setpriority"), refuse)
+        table["getpriority"] = _is_any(1, (0, own_pid), ALLOW, refuse)
         table |= {"kill": confined, "tgkill": confined}
         table |= dict.fromkeys(_ABOUT_ANYBODY.split(), _is_any(0, (0, own_pid), ALLOW, refuse))
         # Before its version 3 Landlock lets a file be emptied that may not be written.
@@ -181,9 +188,6 @@ def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, i
         table |= {"open": _masked_is(1, *empties), "openat": _masked_is(2, *empties), "truncate": refuse}
         table["openat2"] = _errno(errno.ENOSYS)  # its flags are in memory, where no filter sees them
         table["tkill"] = refuse
-        # A descriptor's owner gets its signals, whoever that is.
-        table["fcntl"] = _is_any(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX), refuse, ALLOW)
-        table["ioctl"] = _is_any(1, (TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP), refuse, ALLOW)
         # Landlock does not cover these, and the host's files may be the same user's: success without effect, so that
         # shutil.copy2 and the like go on.
         table |= dict.fromkeys((*_OWNERSHIP.split(), *_STAMPS.split()), _errno(0))

@@ -21,6 +21,7 @@ import signal
 import socket
 import stat
 import struct
+import sys
 from typing import Any, NoReturn
 
 from hotcell.sandboxes.local import jail, kernel, mounts, pages, seccomp
@@ -34,7 +35,6 @@ END = struct.Struct("<iQQ")
 
 _STACK_BYTES = 1 << 16
 _SIG_SETMASK, _EVERY_SIGNAL = 2, b"\xff" * 8
-_SIGNALS_TO_RESET = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGCHLD)
 _FIRST_SLOT_ID, _SLOT_COUNT = 1000, 60_000
 
 
@@ -81,6 +81,8 @@ class Zygote:
         kernel.call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)
         if self._namespaced:
             mounts.make_own_place(self._links)
+        # What is not here any more (the application's own places) would only be looked into in vain.
+        sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
         before = _descriptors()
         pages.warm_up(preload)
         runner.prepare()
@@ -94,8 +96,6 @@ class Zygote:
         self._filter = seccomp.Filter(
             seccomp.assemble(seccomp.rules(processes=self._namespaced, own_pid=None, counted=self._counted))
         )
-        for number in _SIGNALS_TO_RESET:
-            signal.signal(number, signal.SIG_DFL)
         gc.collect()
         kernel.libc.malloc_trim(0)
         gc.freeze()
@@ -239,33 +239,38 @@ class Zygote:
         return init, handle
 
     def _become_cell(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> NoReturn:
-        """In the child: streams, identity, jail, filter; then serve the one request."""
-        their_wire, their_out, their_err = handles
-        listener = -1
+        """In the child: streams, identity, jail, filter; then serve the one request. Whatever happens, it ends here."""
         try:
-            os.dup2(their_out, 1)
-            os.dup2(their_err, 2)
-            os.dup2(their_wire, serve.CHANNEL)
-            self._reopen_library_files()
-            if self._separate_ids:
-                if os.getgroups():
-                    os.setgroups([])
-                os.setresgid(self._slot_id, self._slot_id, self._slot_id)
-                os.setresuid(self._slot_id, self._slot_id, self._slot_id)
-            pages.make_private(self._shared)
-            work = self._own_place(directory)
-            jail.walk(steps)
-            if not self._namespaced and "landlock" not in self._without:
-                self._restrict_to(directory)
-            if "descriptors" not in self._without:
-                self._close_descriptors()
-            if "reseed" not in self._without:
-                pages.reseed()
-            if "seccomp" not in self._without:
-                listener = jail.install_filter(self._own_filter())
-        except OSError as error:
+            listener, work = self._close(steps, handles, directory)
+            serve.serve(work, listener, lambda: pages.touch(self._pages))
+        except BaseException as error:  # noqa: BLE001  # nothing may go on in the fork server's own loop
             serve.fault(str(error))
-        serve.serve(work, listener, lambda: pages.touch(self._pages))
+        finally:
+            os._exit(1)
+
+    def _close(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> tuple[int, str]:
+        """Put every layer on; returns the filter's listener (-1 without one) and the work directory. Raises OSError."""
+        their_wire, their_out, their_err = handles
+        os.dup2(their_out, 1)
+        os.dup2(their_err, 2)
+        os.dup2(their_wire, serve.CHANNEL)
+        self._reopen_library_files()
+        if self._separate_ids:
+            if os.getgroups():
+                os.setgroups([])
+            os.setresgid(self._slot_id, self._slot_id, self._slot_id)
+            os.setresuid(self._slot_id, self._slot_id, self._slot_id)
+        pages.make_private(self._shared)
+        work = self._own_place(directory)
+        jail.walk(steps)
+        if not self._namespaced and "landlock" not in self._without:
+            self._restrict_to(directory)
+        if "descriptors" not in self._without:
+            self._close_descriptors()
+        if "reseed" not in self._without:
+            pages.reseed()
+        listener = -1 if "seccomp" in self._without else jail.install_filter(self._own_filter())
+        return listener, work
 
     def _close_descriptors(self) -> None:
         """All but the streams, the wire, and files that libraries hold open: those each cell has opened anew."""
