@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from hotcell.validators.shadow import Shadow, Span, matches
 
 LONGEST_BLOCK = 16_384
+BEGINS = ("-----BEGIN", "PuTTY-User-Key-File-")
+"""One of these stands in every text that holds a block."""
 
 _DASHES = b"-----"
 _BEGIN = re.compile(rb"-----BEGIN[ ](?:[A-Z0-9]{1,12}[ ]){0,3}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----")
@@ -29,8 +31,6 @@ _PUTTY_LINE = re.compile(
 def scan(shadow: Shadow) -> Iterator[Span]:
     """Every private key block; a block without its END reaches as far as its lines look like a key."""
     data = shadow.exact
-    if b"-" not in data:
-        return
     position = 0
     while (position := data.find(b"-----BEGIN", position)) >= 0:
         begin = _BEGIN.match(data, position)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
-from hotcell.validators.shadow import Shadow, Span
+from hotcell.validators.shadow import Span
 
 SHORTEST_SECRET = 4
 """Shorter values are left alone: they would stand in every text by chance."""
@@ -50,7 +50,7 @@ class KnownSecrets:
     def __bool__(self) -> bool:
         return bool(self._forms)
 
-    def scan(self, text: str, shadow: Shadow) -> Iterator[Span]:
+    def scan(self, text: str) -> Iterator[Span]:
         """Every place where a form stands."""
         for form in self._forms:
             position = text.find(form.text)
@@ -61,7 +61,7 @@ class KnownSecrets:
                     end += text[end : end + 1] in _BASE64 and end < len(text)
                 yield start, end, form.kind
                 position = text.find(form.text, position + 1)
-        lower = shadow.lower if shadow.exact is shadow.plain else shadow.plain.lower()
+        lower = text.encode("ascii", "replace").lower() if self._hexes else b""
         for digits, kind in self._hexes:
             position = lower.find(digits)
             while position >= 0:

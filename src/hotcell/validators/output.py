@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hotcell.errors import ConfigurationError
@@ -29,7 +29,6 @@ __all__ = ["ALL_KINDS", "PERSONAL", "SECRETS", "Redactor", "StreamRedactor", "cl
 
 _SCANNERS = {
     "tokens": tokens.scan,
-    "blocks": blocks.scan,
     "named": named.scan,
     "addresses": addresses.scan,
     "numbers": numbers.scan,
@@ -39,6 +38,8 @@ _TELLING = ("blocks", "tokens", "named", "addresses", "numbers")
 _RANK = {name: (_TELLING.index(kind.by), place) for place, (name, kind) in enumerate(KINDS.items())}
 _TEXT_SAMPLE_BYTES = 8192
 _GLUED_ROUNDS = 2
+_PIECE = 1 << 17
+"""Characters scanned at a time: the forms of a piece fit in the processor's cache and reuse the same memory."""
 
 
 class Redactor:
@@ -59,6 +60,7 @@ class Redactor:
             raise ConfigurationError(f"kinds={unknown[0]!r} is not a kind: see docs/reference/redaction.md for all.")
         wanted = {KINDS[kind].by for kind in self.kinds}
         self._scanners = tuple(scan for by, scan in _SCANNERS.items() if by in wanted)
+        self._blocks = "blocks" in wanted
         self._known = KnownSecrets(known_secrets)
 
     def redact(self, text: str, where: str) -> tuple[str, tuple[Redaction, ...]]:
@@ -112,12 +114,17 @@ class Redactor:
         return spans
 
     def _scan(self, text: str) -> list[Span]:
-        shadow = Shadow(text)
-        found = [span for scan in self._scanners for span in scan(shadow)]
+        found: list[Span] = []
+        if self._blocks and any(begin in text for begin in blocks.BEGINS):
+            found += blocks.scan(Shadow(text))
+        for start, piece in _pieces(text):
+            shadow = Shadow(piece)
+            for scan in self._scanners:
+                found += scan(shadow) if start == 0 else [(a + start, b + start, kind) for a, b, kind in scan(shadow)]
         if self.kinds != ALL_KINDS:
             found = [span for span in found if span[2] in self.kinds]
         if self._known:
-            found += self._known.scan(text, shadow)
+            found += self._known.scan(text)
         return found
 
 
@@ -143,6 +150,19 @@ def _merged(spans: list[Span]) -> list[Span]:
         merged.append(span)
         reach = span[1]
     return merged
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """The text in pieces of whole lines, as no kind but a block reaches across lines, each with its offset."""
+    # Around the strings of a JSON value stands \x1f, and such a string may hold line ends.
+    if len(text) <= 2 * _PIECE or "\x1f" in text:
+        yield 0, text
+        return
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _PIECE) + 1 or len(text)
+        yield start, text[start:end]
+        start = end
 
 
 def _any_glued(text: str, spans: list[Span]) -> bool:

@@ -43,12 +43,11 @@ class Shadow:
     """One text, prepared for scanning; the costly forms are made when first asked for."""
 
     def __init__(self, text: str) -> None:
-        self.plain = text.encode("ascii", "replace")
-        """The text with ``?`` for every character that is not ASCII."""
-        self.exact = _without_escapes(self.plain)
-        """The same with DEL for every character of an escape as ``clean_text`` shows it: ``\\x00``, ``\\x1b[2J``.
+        self.exact = _without_escapes(text.encode("ascii", "replace"))
+        """The text with ``?`` for every character that is not ASCII.
 
-        So the last letter of an escape does not touch the word behind it.
+        Every character of an escape as ``clean_text`` shows it (``\\x00``, ``\\x1b[2J``) is DEL here, so that its last
+        letter does not touch the word behind it.
         """
 
     @cached_property
@@ -74,6 +73,8 @@ class Shadow:
 
 
 def _without_escapes(data: bytes) -> bytes:
+    if b"\\" not in data:  # One byte is found thirty times faster than two.
+        return data
     if b"\\x1b[" in data:
         pieces = _CURSOR.split(data)
         pieces[1::2] = [b"\x7f" * len(piece) for piece in pieces[1::2]]
