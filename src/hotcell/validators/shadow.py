@@ -14,6 +14,7 @@ Span = tuple[int, int, str]
 """Start, end (both in characters) and the kind found there."""
 
 _ALNUM = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_HEX_TABLE = bytes(0x30 if byte in b"0123456789abcdef" else 0x20 for byte in range(256))
 _RUN_TABLE = bytes(0x61 if byte in _ALNUM + b"_-" else 0x20 for byte in range(256))
 
 
@@ -70,6 +71,11 @@ class Shadow:
     def has_word_of(self, length: int) -> bool:
         """True when some run of letters, digits, ``_`` and ``-`` is at least this long."""
         return b"a" * length in self._runs
+
+    @cached_property
+    def has_long_hex(self) -> bool:
+        """True when 32 hexadecimal digits, in lower case, stand side by side."""
+        return b"0" * 32 in self.exact.translate(_HEX_TABLE)
 
 
 def _without_escapes(data: bytes) -> bytes:

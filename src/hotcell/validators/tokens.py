@@ -32,13 +32,14 @@ class _Head:
 
 
 _HEADS = tuple(_Head(kind.id, head.encode(), kind.body.encode()) for kind in TOKEN_KINDS for head in kind.heads)
+_LONG_HEX = rb"[0-9a-f]{32}"
 _LITERALS = (
     _Head("aws-access-key", b"AKIA", rb"[A-Z0-9]{16}(?![A-Za-z0-9])"),
     _Head("aws-access-key", b"ASIA", rb"[A-Z0-9]{16}(?![A-Za-z0-9])"),
     _Head("google-api-key", b"AIza", rb"[A-Za-z0-9_-]{35}"),
-    _Head("databricks-token", b"dapi", rb"[0-9a-f]{32}(?:-[0-9])?(?![A-Za-z0-9])"),
-    _Head("twilio-key", b"SK", rb"[0-9a-f]{32}(?![A-Za-z0-9])"),
-    _Head("twilio-key", b"AC", rb"[0-9a-f]{32}(?![A-Za-z0-9])"),
+    _Head("databricks-token", b"dapi", _LONG_HEX + rb"(?:-[0-9])?(?![A-Za-z0-9])"),
+    _Head("twilio-key", b"SK", _LONG_HEX + rb"(?![A-Za-z0-9])"),
+    _Head("twilio-key", b"AC", _LONG_HEX + rb"(?![A-Za-z0-9])"),
 )
 _LITERAL_PATTERNS = [(head, re.compile(head.text + _behind(head.text) + head.body)) for head in _LITERALS]
 _SHORTEST_AWS_KEY = 20
@@ -153,7 +154,7 @@ def scan(shadow: Shadow) -> list[Span]:
         return found
     longer = shadow.has_word_of(_SHORTEST_WORD)
     for head, pattern in _LITERAL_PATTERNS:
-        if longer or head.kind == "aws-access-key":
+        if head.kind == "aws-access-key" or (longer and (not head.body.startswith(_LONG_HEX) or shadow.has_long_hex)):
             reach = 0
             for match in matches(data, head.text, pattern):
                 if match.start() >= reach:
