@@ -40,19 +40,19 @@ _PASSWORD_NAME = re.compile(
     rb"(?:.*[_.-])?(?:password|passwd|passphrase|pass|pwd|passw)[0-9]?(?:[_.-][a-z0-9]{0,8})?"
     rb"|[a-z]{0,8}(?:password|passwd|pwd)"
 )
-_API_NAME = re.compile(
-    rb"(?:.*(?:api|access|auth|secret|client|private|refresh|bearer|webhook|bot|app|service|account)"
-    rb"[_.-]?)?(?:secret|token|key)(?:[_.-]?(?:key|id|value|secret|token|access[_.-]?key))?|.*[_.-](?:secret|token)"
+# What may stand before and after the keyword of an API's key: AWS_SECRET_ACCESS_KEY, bot.token, clientSecretId.
+_API_WORDS = tuple(
+    word.encode()
+    for word in "api access auth secret client private refresh bearer webhook bot app service account".split()
 )
-_WEAK_NAME = re.compile(rb".*(?:key|token|secret)")
-_DIGEST_OR_UUID = re.compile(rb"(?:0x)?[0-9a-fA-F-]{8,}")
-_NUMBER_OR_TIME = re.compile(rb"[0-9_.,+:TZ-]+")
+_API_REST = re.compile(rb"[_.-]?(?:key|id|value|secret|token|access[_.-]?key)")
 _PLACEHOLDER = (
     rb"\[redacted:|[$<{%]"
     rb"|(?i:os|self|cls|settings|config|getenv|env|process|none|null|true|false|str|optional|undefined)\b"
 )
 _NOT_A_PASSWORD = re.compile(_PLACEHOLDER)
-_NOT_A_KEY = re.compile(_PLACEHOLDER + rb"|\.?/|[^0-9]*+\Z")
+# Nor a path, a word, a number or a time; digests and UUIDs are told apart by the name.
+_NOT_A_KEY = re.compile(_PLACEHOLDER + rb"|\.?/|[^0-9]*+\Z|[0-9_.,+:TZ-]++\Z|(?P<digest>(?:0x)?[0-9a-fA-F-]{8,}+\Z)")
 _REFERENCE = re.compile(rb"[A-Za-z_][A-Za-z0-9_.:]*")
 _IDENTIFIER = re.compile(rb"[A-Za-z_]+(?:\.[A-Za-z_]+)*")
 _BASE64_40 = re.compile(rb"(?=[A-Za-z/+]*+[0-9])[A-Za-z0-9/+]{40}")
@@ -80,13 +80,11 @@ def _assigned(exact: bytes, lower: bytes) -> Iterator[Span]:
         for match in matches(lower, keyword, pattern):
             if (span := _value_span(exact, match)) and _is_password(lower, keyword, match, exact[span[0] : span[1]]):
                 yield *span, "password"
-    judged: set[int] = set()
     for keyword, pattern in _KEYS:
         for match in matches(lower, keyword, pattern):
-            # The value of secret_key is met twice, with the same name.
-            if (span := _value_span(exact, match)) and span[0] not in judged:
-                judged.add(span[0])
-                kind = _key_kind(_name(lower, keyword, match), exact[span[0] : span[1]])
+            if span := _value_span(exact, match):
+                before = tail(lower, match.start(), _NAME, _LONGEST_NAME)
+                kind = _key_kind(before, keyword, match["rest"], exact[span[0] : span[1]])
                 if kind:
                     yield *span, kind
 
@@ -102,38 +100,48 @@ def _value_span(exact: bytes, match: re.Match[bytes]) -> tuple[int, int] | None:
     return (start, end) if end - start >= _SHORTEST_VALUE else None
 
 
-def _name(lower: bytes, keyword: bytes, match: re.Match[bytes]) -> bytes:
-    return tail(lower, match.start(), _NAME, _LONGEST_NAME) + keyword + match["rest"]
-
-
 def _is_password(lower: bytes, keyword: bytes, match: re.Match[bytes], value: bytes) -> bool:
-    name = _name(lower, keyword, match)
+    name = tail(lower, match.start(), _NAME, _LONGEST_NAME) + keyword + match["rest"]
     if not _PASSWORD_NAME.fullmatch(name) or _NOT_A_PASSWORD.match(value) or len(set(value)) < 3:
         return False
     if value.lower() in name:
         return False
+    if match.lastgroup != "bare":
+        return True
     # Unquoted after a colon is mostly prose, and between blanks mostly code: a mere word is no password there.
-    sign = lower[match.end("rest") : match.start(match.lastgroup or "bare")]
-    loose = match.lastgroup == "bare" and (b":" in sign or sign.startswith(b" "))
-    return not (loose and _IDENTIFIER.fullmatch(value))
+    sign = lower[match.end("rest") : match.start("bare")]
+    return not ((b":" in sign or sign.startswith(b" ")) and _IDENTIFIER.fullmatch(value))
 
 
-def _key_kind(name: bytes, value: bytes) -> str | None:
-    """The kind of a value beside a name (in lower case) that speaks of a key, a token or a secret, or None."""
-    compact = name.translate(None, b"_-.")
+def _key_kind(before: bytes, keyword: bytes, rest: bytes, value: bytes) -> str | None:
+    """The kind of a value beside a name (in lower case, in three parts), or None."""
+    if len(value) < 8:
+        return None
+    compact = (before + keyword + rest).translate(None, b"_-.")
     if compact.endswith((b"privatekeyid", b"accountkey", b"accesskey")) and (kind := _cloud_kind(compact, value)):
         return kind
-    if len(value) < 8 or _NOT_A_KEY.match(value) or len(set(value)) < 3 or _NUMBER_OR_TIME.fullmatch(value):
+    other = _NOT_A_KEY.match(value)
+    if other and not (other["digest"] and any(word in compact for word in (b"secret", b"apikey", b"token"))):
         return None
-    if b"://" in value or name.endswith(value.lower()):
+    variety = len(set(value))
+    if variety < 3 or b"://" in value or (before + keyword + rest).endswith(value.lower()):
         return None
-    if _DIGEST_OR_UUID.fullmatch(value) and not (b"secret" in compact or b"apikey" in compact or b"token" in compact):
-        return None
-    if _API_NAME.fullmatch(name) and name != b"key":
+    if _is_api_name(before, keyword, rest):
         return "api-key"
-    if len(value) >= 20 and len(set(value)) >= _VARIETY and value.lower() != value and _WEAK_NAME.fullmatch(name):
+    if len(value) >= 20 and variety >= _VARIETY and value.lower() != value and not rest:
         return "high-entropy"
     return None
+
+
+def _is_api_name(before: bytes, keyword: bytes, rest: bytes) -> bool:
+    if rest and not _API_REST.fullmatch(rest):
+        return False
+    if not before:
+        return keyword != b"key" or bool(rest)
+    separated = before.endswith((b"_", b".", b"-"))
+    if separated and not rest and keyword != b"key":
+        return True
+    return (before[:-1] if separated else before).endswith(_API_WORDS)
 
 
 def _cloud_kind(compact: bytes, value: bytes) -> str | None:

@@ -39,6 +39,7 @@ _ISSUERS = (
     (3528, 3589, (16,)),
     (6200, 6299, (16, 17, 18, 19)),
 )
+_CARD_LENGTHS = {first: lengths for low, high, lengths in _ISSUERS for first in range(low, high + 1)}
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28,
     "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
@@ -101,8 +102,7 @@ def _groups(data: bytes, shape: bytes) -> Iterator[Span]:
 def is_card(text: bytes) -> bool:
     """True for digits (blanks and hyphens ignored) of a known issuer and length with a valid Luhn check digit."""
     digits = text.translate(None, b" -")
-    first = int(digits[:4])
-    if not any(low <= first <= high and len(digits) in lengths for low, high, lengths in _ISSUERS):
+    if len(digits) not in _CARD_LENGTHS.get(int(digits[:4]), ()):
         return False
     odd = sum(digits[-1::-2]) - 48 * len(digits[-1::-2])
     return len(set(digits)) > 1 and (odd + sum(_DOUBLED[digit] for digit in digits[-2::-2])) % 10 == 0
