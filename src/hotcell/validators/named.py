@@ -26,9 +26,8 @@ _VALUE = (
 # A key or token has a digit; asked first, as it turns most honest text away.
 _WITH_DIGIT = rb"(?=[^0-9\r\n]{0,64}+[0-9])"
 _PASSWORDS = tuple((keyword, re.compile(keyword + _SIGN + _VALUE)) for keyword in (b"pass", b"pwd"))
-_KEYS = tuple(
-    (keyword, re.compile(keyword + _SIGN + _WITH_DIGIT + _VALUE)) for keyword in (b"secret", b"token", b"key")
-)
+_KEYWORDS = (b"secret", b"token", b"key")
+_KEYS = tuple((keyword, re.compile(keyword + _SIGN + _WITH_DIGIT + _VALUE)) for keyword in _KEYWORDS)
 _AUTHORIZATION = re.compile(
     rb"authorization\\{0,2}[\"']?[ \t]{0,4}[:=][ \t]{0,4}\\{0,2}[\"']?(?:bearer|basic|token|digest|apikey)[ \t]{1,4}"
     rb"(?P<value>[a-z0-9._~+/=:-]{6,4096})"
@@ -45,6 +44,7 @@ _API_WORDS = tuple(
     word.encode()
     for word in "api access auth secret client private refresh bearer webhook bot app service account".split()
 )
+_CLOUD_ENDS = (b"privatekeyid", b"accountkey", b"accesskey")
 _API_REST = re.compile(rb"[_.-]?(?:key|id|value|secret|token|access[_.-]?key)")
 _PLACEHOLDER = (
     rb"\[redacted:|[$<{%]"
@@ -53,7 +53,7 @@ _PLACEHOLDER = (
 _NOT_A_PASSWORD = re.compile(_PLACEHOLDER)
 # Nor a path, a word, a number or a time; digests and UUIDs are told apart by the name.
 _NOT_A_KEY = re.compile(_PLACEHOLDER + rb"|\.?/|[^0-9]*+\Z|[0-9_.,+:TZ-]++\Z|(?P<digest>(?:0x)?[0-9a-fA-F-]{8,}+\Z)")
-_REFERENCE = re.compile(rb"[A-Za-z_][A-Za-z0-9_.:]*")
+_REFERENCE = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*(?:[.:]+[A-Za-z0-9_]+)*")
 _IDENTIFIER = re.compile(rb"[A-Za-z_]+(?:\.[A-Za-z_]+)*")
 _BASE64_40 = re.compile(rb"(?=[A-Za-z/+]*+[0-9])[A-Za-z0-9/+]{40}")
 _BASE64_88 = re.compile(rb"[A-Za-z0-9/+]{86}==")
@@ -83,8 +83,7 @@ def _assigned(exact: bytes, lower: bytes) -> Iterator[Span]:
     for keyword, pattern in _KEYS:
         for match in matches(lower, keyword, pattern):
             if span := _value_span(exact, match):
-                before = tail(lower, match.start(), _NAME, _LONGEST_NAME)
-                kind = _key_kind(before, keyword, match["rest"], exact[span[0] : span[1]])
+                kind = _key_kind(_name(lower, keyword, match), exact[span[0] : span[1]])
                 if kind:
                     yield *span, kind
 
@@ -100,8 +99,12 @@ def _value_span(exact: bytes, match: re.Match[bytes]) -> tuple[int, int] | None:
     return (start, end) if end - start >= _SHORTEST_VALUE else None
 
 
+def _name(lower: bytes, keyword: bytes, match: re.Match[bytes]) -> bytes:
+    return tail(lower, match.start(), _NAME, _LONGEST_NAME) + keyword + match["rest"]
+
+
 def _is_password(lower: bytes, keyword: bytes, match: re.Match[bytes], value: bytes) -> bool:
-    name = tail(lower, match.start(), _NAME, _LONGEST_NAME) + keyword + match["rest"]
+    name = _name(lower, keyword, match)
     if not _PASSWORD_NAME.fullmatch(name) or _NOT_A_PASSWORD.match(value) or len(set(value)) < 3:
         return False
     if value.lower() in name:
@@ -113,27 +116,28 @@ def _is_password(lower: bytes, keyword: bytes, match: re.Match[bytes], value: by
     return not ((b":" in sign or sign.startswith(b" ")) and _IDENTIFIER.fullmatch(value))
 
 
-def _key_kind(before: bytes, keyword: bytes, rest: bytes, value: bytes) -> str | None:
-    """The kind of a value beside a name (in lower case, in three parts), or None."""
+def _key_kind(name: bytes, value: bytes) -> str | None:
+    """The kind of a value beside a name (in lower case) that speaks of a key, a token or a secret, or None."""
     if len(value) < 8:
         return None
-    compact = (before + keyword + rest).translate(None, b"_-.")
-    if compact.endswith((b"privatekeyid", b"accountkey", b"accesskey")) and (kind := _cloud_kind(compact, value)):
+    compact = name.translate(None, b"_-.")
+    if (compact.endswith(_CLOUD_ENDS) or b"aws" in compact) and (kind := _cloud_kind(compact, value)):
         return kind
     other = _NOT_A_KEY.match(value)
     if other and not (other["digest"] and any(word in compact for word in (b"secret", b"apikey", b"token"))):
         return None
     variety = len(set(value))
-    if variety < 3 or b"://" in value or (before + keyword + rest).endswith(value.lower()):
+    if variety < 3 or b"://" in value or name.endswith(value.lower()):
         return None
-    if _is_api_name(before, keyword, rest):
+    if any(keyword in name and _is_api_name(name, keyword) for keyword in _KEYWORDS):
         return "api-key"
-    if len(value) >= 20 and variety >= _VARIETY and value.lower() != value and not rest:
+    if len(value) >= 20 and variety >= _VARIETY and value.lower() != value and name.endswith(_KEYWORDS):
         return "high-entropy"
     return None
 
 
-def _is_api_name(before: bytes, keyword: bytes, rest: bytes) -> bool:
+def _is_api_name(name: bytes, keyword: bytes) -> bool:
+    before, _, rest = name.rpartition(keyword)
     if rest and not _API_REST.fullmatch(rest):
         return False
     if not before:
@@ -147,7 +151,7 @@ def _is_api_name(before: bytes, keyword: bytes, rest: bytes) -> bool:
 def _cloud_kind(compact: bytes, value: bytes) -> str | None:
     if compact.endswith(b"privatekeyid"):
         return "gcp-service-account" if re.fullmatch(rb"[0-9a-f]{40}", value) else None
-    if _BASE64_88.fullmatch(value):
+    if compact.endswith(_CLOUD_ENDS) and _BASE64_88.fullmatch(value):
         return "azure-storage-key"
     aws = (b"aws" in compact or b"secretaccesskey" in compact) and _BASE64_40.fullmatch(value)
     return "aws-secret-key" if aws else None

@@ -177,7 +177,7 @@ def _any_glued(text: str, spans: list[Span]) -> bool:
 
 
 def _replaced(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
-    pieces = []
+    pieces: list[str] = []
     position = 0
     for start, end, replacement in replacements:
         pieces += (text[position:start], replacement)
