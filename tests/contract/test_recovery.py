@@ -263,3 +263,49 @@ def test_the_soft_limit_of_descriptors_is_not_ours_to_change() -> None:
         ask(sandbox, "print(1)")
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
     assert PoolExhausted.__mro__[1].__name__ == "SandboxError"
+
+
+INTERRUPTED = """
+import os, random, signal, sys, threading, time
+sys.path[:0] = {path!r}
+from observers.cells import ask
+from hotcell.sandboxes.local.sandbox import LocalSandbox
+
+class Interrupted(BaseException): pass
+def interrupt(*_): raise Interrupted
+signal.signal(signal.SIGALRM, interrupt)
+random.seed(7)
+with LocalSandbox(pool_size=2) as sandbox:
+    ask(sandbox, "1")
+    sandbox.wait_until_warm()
+    time.sleep(0.3)
+    before = len(os.listdir("/proc/self/fd"))
+    interrupted = 0
+    for number in range(150):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0002, 0.006))
+            ask(sandbox, "while True: pass" if number % 2 else "print(1)", timeout_seconds=0.5)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupted:
+            interrupted += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert interrupted > 20, interrupted
+    assert ask(sandbox, "print(2)").stdout == "2\\n"
+    sandbox.wait_until_warm()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and (sandbox._pool._held or len(os.listdir("/proc/self/fd")) > before + 8):
+        time.sleep(0.05)
+    assert not sandbox._pool._held
+    assert len(os.listdir("/proc/self/fd")) <= before + 8, (before, len(os.listdir("/proc/self/fd")))
+print("clean")
+"""
+
+
+@pytest.mark.threat("supervisor.interrupted")
+def test_an_exception_out_of_a_signal_handler_leaves_nothing_behind() -> None:
+    """Ctrl-C, a worker's soft time limit: at whatever moment it comes, no cell runs on and no descriptor is lost."""
+    root = Path(__file__).parents[2]
+    script = INTERRUPTED.format(path=[str(root / "src"), str(root / "tests")])
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("clean\n")

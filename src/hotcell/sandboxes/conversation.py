@@ -19,7 +19,7 @@ import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SandboxUnavailable
 from hotcell.sandboxes.artifacts import Given
@@ -93,8 +93,16 @@ class Heard:
     given: dict[str, Given] = field(default_factory=dict)
     """The files that were put in, when artifacts were asked for."""
     directory: int = -1
-    """A descriptor of the work directory, when artifacts were asked for; the caller closes it."""
+    """A descriptor of the work directory, when artifacts were asked for. A context manager closes it."""
     seconds: float = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.directory >= 0:
+            handle, self.directory = self.directory, -1
+            os.close(handle)
 
 
 def wait_until_ready(cell: Cell) -> int:
@@ -135,8 +143,12 @@ def converse(cell: Cell, request: RunRequest) -> Heard:
     Raises NeverBegan, and ConfigurationError for a file that cannot be read.
     """
     talk = _Talk(cell, request)
-    talk.send()
-    talk.listen()
+    try:
+        talk.send()
+        talk.listen()
+    except BaseException:
+        talk.heard.__exit__()
+        raise
     return talk.heard
 
 

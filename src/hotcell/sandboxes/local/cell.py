@@ -39,8 +39,12 @@ class LocalCell:
     """One cell: prepared, used once, then gone. Not thread-safe; one thread owns it, any thread may ``kill``."""
 
     def __init__(self, handles: list[int], directory: str | None, group: Group | None, limits: Limits) -> None:
+        self._lock = threading.Lock()
         self.limits = limits
+        self.released = False
+        """True once its burial is the keeper's business."""
         self.channel = socket.socket(fileno=handles[0])
+        self.alarm = -1
         self.stdout, self.stderr, self.end, self._handle = handles[1:5]
         self.pid = _pid_of(self._handle)
         self.init = 0
@@ -49,17 +53,16 @@ class LocalCell:
             os.close(handles[5])
         for handle in (self.stdout, self.stderr):
             os.set_blocking(handle, False)
-        self.alarm = -1
         self.directory = directory
         self.group = group
         self._clock = (~self.pid << 3) | _CPUCLOCK_SCHED
         self._cpu_before = 0.0
         self._seen_seconds: dict[int, float] = {}
         self._dead_seconds = 0.0
+        self._ending: Ending | None = None
         self._memory_before = 0
         self.peak_bytes = 0
         self.peak_processes = 1
-        self._lock = threading.Lock()
 
     def read_alarm(self) -> str:
         """The name of the system call that a process in it asked for and waits in; empty when it is gone."""
@@ -142,8 +145,12 @@ class LocalCell:
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     def read_ending(self) -> Ending | None:
-        """Its end, once ``end`` is readable; None when the fork server died without a word."""
-        data = os.read(self.end, END.size)
+        """Its end, once ``end`` is readable; None when the fork server died without a word. May be asked again."""
+        if self._ending is None:
+            self._ending = self._decode_ending(os.read(self.end, END.size))
+        return self._ending
+
+    def _decode_ending(self, data: bytes) -> Ending | None:
         if len(data) != END.size:
             return None
         status, user, system = END.unpack(data)
@@ -154,11 +161,19 @@ class LocalCell:
     def close(self) -> None:
         """Let go of every descriptor; it must have been killed before."""
         with self._lock:
+            # The numbers are forgotten before they are closed: a second call must not close what others have by then.
+            handles = (self.stdout, self.stderr, self.end, self.alarm, self._handle)
+            self.stdout = self.stderr = self.end = self.alarm = self._handle = -1
             self.channel.close()
-            for handle in (self.stdout, self.stderr, self.end, self.alarm, self._handle):
+            for handle in handles:
                 if handle >= 0:
                     os.close(handle)
-            self.stdout = self.stderr = self.end = self.alarm = self._handle = -1
+
+    def __del__(self) -> None:
+        # Only where an exception out of a signal handler came between taking it and giving it back.
+        if getattr(self, "_handle", -1) >= 0:
+            self.kill()
+            self.close()
 
 
 def _pid_of(handle: int) -> int:

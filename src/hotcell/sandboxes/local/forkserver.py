@@ -21,7 +21,7 @@ from hotcell.results import IsolationLevel
 from hotcell.sandboxes.handles import receive
 from hotcell.sandboxes.local import cgroups, leftovers
 from hotcell.sandboxes.local.cell import LocalCell
-from hotcell.sandboxes.local.cgroups import Group
+from hotcell.sandboxes.local.cgroups import Group, Groups
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.zygote import MADE, PREPARE
 
@@ -70,15 +70,15 @@ class ForkServer:
         self.level = level
         self._lock = threading.Lock()
         self._owner = os.getpid()
-        leftovers.sweep()
-        name = leftovers.new_name()
-        self.groups = None if "memory-group" in without else cgroups.open_groups(name)
-        self.directory = tempfile.mkdtemp(prefix=f"{name}-") if level is IsolationLevel.PROCESS else None
-        if self.directory:
-            os.chmod(self.directory, 0o711)  # noqa: S103  # cells pass through it to their own, and cannot list it
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._in_step = True
+        """False while a question is without its answer, also when an exception came between."""
+        self.groups: Groups | None = None
+        self.directory: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control, theirs = _socket_pair()
         try:
             with theirs:
+                self._make_places(without)
                 self._process = self._spawn(theirs, without)
             self._shake_hands(preload, without)
         except BaseException as error:
@@ -88,6 +88,14 @@ class ForkServer:
                     f"The fork server could not be started: {error}. Free descriptors or memory."
                 ) from error
             raise
+
+    def _make_places(self, without: frozenset[str]) -> None:
+        leftovers.sweep()
+        name = leftovers.new_name()
+        self.groups = None if "memory-group" in without else cgroups.open_groups(name)
+        if self.level is IsolationLevel.PROCESS:
+            self.directory = tempfile.mkdtemp(prefix=f"{name}-")
+            os.chmod(self.directory, 0o711)  # noqa: S103  # cells pass through it to their own, and cannot list it
 
     def _spawn(self, control: socket.socket, without: frozenset[str]) -> subprocess.Popen[bytes]:
         supervisor = os.pidfd_open(os.getpid())
@@ -141,8 +149,18 @@ class ForkServer:
         try:
             group = self.groups.take() if self.groups else None
             with self._lock:
+                if not self._in_step:
+                    raise SandboxCrashed(
+                        "A question to the fork server was interrupted; the next call starts a new one."
+                    )
+                self._in_step = False
                 self._control.send(PREPARE.pack(*limits))
-                answer, handles = receive(self._control, 1024, _MAX_HANDLES)
+                try:
+                    answer, handles = receive(self._control, 1024, _MAX_HANDLES)
+                except OSError as error:
+                    self._in_step = error.errno == errno.EMFILE  # then the answer did come, but had no room
+                    raise
+                self._in_step = True
             if answer[:1] != MADE:
                 raise _refusal(answer)
             cell = LocalCell(handles, answer[1:].decode() or None, group, limits)
@@ -172,7 +190,7 @@ class ForkServer:
     def close(self) -> None:
         """End the fork server and with it every cell; waits until they are gone."""
         self._control.close()
-        process = getattr(self, "_process", None)
+        process = self._process
         if process is not None:
             try:
                 process.wait(10)
@@ -189,7 +207,15 @@ class ForkServer:
         self._control.close()
         if self.groups:
             self.groups.forget_in_fork()
-        self._process.returncode = 0  # not ours to wait for, nor to warn about
+        if self._process is not None:
+            self._process.returncode = 0  # not ours to wait for, nor to warn about
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    try:
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise PoolExhausted(f"The fork server could not be started: {error}. Free descriptors.") from error
 
 
 def _environment(without: frozenset[str]) -> dict[str, str]:

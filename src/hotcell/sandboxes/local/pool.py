@@ -44,7 +44,7 @@ class Pool:
         self._strangers = _MOST_STRANGERS - 1  # the first request already shows which limits are in use
         self._ending: dict[int, LocalCell] = {}
         self._lock = threading.Lock()
-        self._in_use = 0
+        self._held: set[LocalCell] = set()
         self._made = 0
         self._started = time.monotonic()
         self._retiring = self._closed = False
@@ -71,21 +71,19 @@ class Pool:
     def take(self, limits: Limits) -> LocalCell:
         """A cell that is ready for its request. Raises SandboxError when none can be made."""
         with self._lock:
-            self._in_use += 1
             self._last_take = time.monotonic()
             outgrown = self._follow(limits)
             for ready in (self._touched, self._fresh):
                 if limits == self._limits and ready:
-                    return ready.popleft()
-        for cell in outgrown:
-            cell.kill()
-            self._watch_end(cell)
-        try:
-            return self._make(limits)
-        except BaseException:
-            with self._lock:
-                self._in_use -= 1
-            raise
+                    cell = ready.popleft()
+                    self._held.add(cell)
+                    return cell
+        for old in outgrown:
+            self.release(old)
+        cell = self._make(limits)
+        with self._lock:
+            self._held.add(cell)
+        return cell
 
     def _follow(self, limits: Limits) -> list[LocalCell]:
         """Count requests for other limits than the pool's; returns the cells that are of no use any more."""
@@ -107,8 +105,7 @@ class Pool:
         try:
             cell.alarm = wait_until_ready(cell)
         except BaseException:
-            cell.kill()
-            self._watch_end(cell)
+            self.release(cell)
             raise
         return cell
 
@@ -120,28 +117,23 @@ class Pool:
             self.broken = True
         return ending
 
-    def bury(self, cell: LocalCell) -> None:
-        """Take away what an ended cell has left."""
-        self._forget(cell)
-        with self._lock:
-            self._in_use -= 1
-        self.nudge()
+    def release(self, cell: LocalCell) -> None:
+        """Kill the cell and leave the rest to the keeper. May be called twice; the caller has no more use of the cell.
 
-    def discard(self, cell: LocalCell) -> None:
-        """Kill the cell and let the keeper wait for its end."""
+        Only the keeper closes descriptors: no signal handler's exception can interrupt it half-way.
+        """
         cell.kill()
         with self._lock:
-            self._in_use -= 1
-        # Its end wakes the keeper, which then makes a new cell too: off the path of whoever is waiting now.
-        self._watch_end(cell)
-
-    def _watch_end(self, cell: LocalCell) -> None:
-        with self._lock:
-            if not self._closed:
-                self._ending[cell.end] = cell
-                self._epoll.register(cell.end, select.EPOLLIN)
+            self._held.discard(cell)
+            if cell.released:
                 return
-        cell.close()
+            cell.released = True
+            if self._closed:
+                cell.close()
+                return
+            # Its end wakes the keeper, which then makes a new cell too: off the path of whoever is waiting now.
+            self._ending[cell.end] = cell
+            self._epoll.register(cell.end, select.EPOLLIN)
 
     def nudge(self) -> None:
         """Let the keeper look whether there is something to do."""
@@ -181,11 +173,12 @@ class Pool:
         self.server.forget_in_fork()
 
     def _let_go(self) -> None:
-        for cell in [*self._touched, *self._fresh, *self._ending.values()]:
+        for cell in [*self._touched, *self._fresh, *self._ending.values(), *self._held]:
             cell.close()
         self._touched.clear()
         self._fresh.clear()
         self._ending.clear()
+        self._held.clear()
         self._epoll.close()
         os.close(self._wake)
 
@@ -199,7 +192,7 @@ class Pool:
                         os.eventfd_read(self._wake)
                 else:
                     self._see_end(handle)
-            if self._retiring and not self._in_use:
+            if self._retiring and not self._held:
                 self.close()
             else:
                 self._refill()
@@ -232,7 +225,7 @@ class Pool:
 
     def _touch_while_idle(self) -> None:
         """Have the waiting cells touch the pages they will write, when no request has come for a moment."""
-        while not self._closed and not self._in_use and time.monotonic() - self._last_take > _IDLE_SECONDS:
+        while not self._closed and not self._held and time.monotonic() - self._last_take > _IDLE_SECONDS:
             with self._lock:
                 if not self._fresh:
                     return
@@ -241,8 +234,7 @@ class Pool:
                 cell.channel.sendall(wire.encode(wire.TOUCH))
                 wait_until_ready(cell)
             except (OSError, HotcellError):
-                cell.kill()
-                self._watch_end(cell)
+                self.release(cell)
                 return
             self._shelve(cell, self._touched)
 
@@ -251,8 +243,7 @@ class Pool:
             if cell.limits == self._limits:
                 ready.append(cell)
                 return
-        cell.kill()
-        self._watch_end(cell)
+        self.release(cell)
 
 
 def _becomes_readable(handle: int, timeout_seconds: float) -> bool:

@@ -89,25 +89,19 @@ class LocalSandbox(Sandbox):
         asked = time.monotonic()
         if request.cancellation.cancelled:
             return RunOutcome(status=Status.CANCELLED, reason="Cancelled before it started.", decided_by="caller")
-        pool, cell, heard = self._hold(request, _limits(request.config))
-        try:
-            return self._conclude(pool, cell, request, heard, time.monotonic() - asked - heard.seconds)
-        finally:
-            if heard.directory >= 0:
-                os.close(heard.directory)
-
-    def _hold(self, request: RunRequest, limits: Limits) -> tuple[Pool, LocalCell, Heard]:
-        """Hold the conversation with a cell; a cell that was dead before it heard of the code is replaced."""
-        for attempt in range(_ATTEMPTS):
+        limits = _limits(request.config)
+        for attempt in range(1, _ATTEMPTS + 1):
             pool, cell = self._take(limits)
-            request.cancellation.on_cancel(cell.kill)
             try:
-                return pool, cell, converse(cell, request)
-            except BaseException as error:
-                pool.end(cell)
-                pool.bury(cell)
-                if not isinstance(error, NeverBegan) or attempt == _ATTEMPTS - 1:
+                request.cancellation.on_cancel(cell.kill)
+                heard = converse(cell, request)
+                with heard:
+                    return self._conclude(pool, cell, request, heard, time.monotonic() - asked - heard.seconds)
+            except NeverBegan:
+                if attempt == _ATTEMPTS:
                     raise
+            finally:
+                pool.release(cell)
         raise AssertionError("unreachable")
 
     def wait_until_warm(self, timeout_seconds: float = 30.0) -> bool:
@@ -223,20 +217,17 @@ class LocalSandbox(Sandbox):
         # A cell that has reported and holds one thread is condemned here and dies while we go on. Where anything else
         # lives in it, or its files are wanted, nothing is released before all of it is dead.
         if heard.end is End.REPORT and not request.artifacts and cell.peak_processes == 1 and cell.is_quiet():
-            pool.discard(cell)
+            pool.release(cell)
         else:
             ending = pool.end(cell)
-            try:
-                if ending is None:
-                    raise SandboxCrashed(
-                        "The fork server died while the code ran; the execution has no result. The next call starts a "
-                        "new one. If this repeats, the host is out of memory, or somebody kills its processes."
-                    )
-                cpu = max(cpu, ending.cpu_seconds)
-                if heard.directory >= 0:
-                    found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, heard.given)
-            finally:
-                pool.bury(cell)
+            if ending is None:
+                raise SandboxCrashed(
+                    "The fork server died while the code ran; the execution has no result. The next call starts a new "
+                    "one. If this repeats, the host is out of memory, or somebody kills its processes."
+                )
+            cpu = max(cpu, ending.cpu_seconds)
+            if heard.directory >= 0:
+                found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, heard.given)
         evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
