@@ -129,23 +129,25 @@ def _key_kind(name: bytes, value: bytes) -> str | None:
     variety = len(set(value))
     if variety < 3 or b"://" in value or name.endswith(value.lower()):
         return None
-    if any(keyword in name and _is_api_name(name, keyword) for keyword in _KEYWORDS):
+    if _is_api_name(name):
         return "api-key"
     if len(value) >= 20 and variety >= _VARIETY and value.lower() != value and name.endswith(_KEYWORDS):
         return "high-entropy"
     return None
 
 
-def _is_api_name(name: bytes, keyword: bytes) -> bool:
-    before, _, rest = name.rpartition(keyword)
-    if rest and not _API_REST.fullmatch(rest):
-        return False
-    if not before:
-        return keyword != b"key" or bool(rest)
-    separated = before.endswith((b"_", b".", b"-"))
-    if separated and not rest and keyword != b"key":
-        return True
-    return (before[:-1] if separated else before).endswith(_API_WORDS)
+def _is_api_name(name: bytes) -> bool:
+    for keyword in _KEYWORDS:
+        before, found, rest = name.rpartition(keyword)
+        if not found or (rest and not _API_REST.fullmatch(rest)):
+            continue
+        separated = before[-1:] in (b"_", b".", b"-")
+        alone = not before or (separated and not rest)
+        if alone and (keyword != b"key" or (rest and not before)):
+            return True
+        if (before[:-1] if separated else before).endswith(_API_WORDS):
+            return True
+    return False
 
 
 def _cloud_kind(compact: bytes, value: bytes) -> str | None:
