@@ -364,3 +364,12 @@ def test_any_number_of_tokens_glued_together_go() -> None:
     assert REDACTOR.redact(f"a {glued} b", "x")[1] == tuple(
         Redaction(kind=kind, where="x", count=20) for kind in ("google-api-key", "pulumi-token", "supabase-token")
     )
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+def test_in_a_long_text_no_secret_is_lost_where_it_is_taken_in_pieces(kind: str) -> None:
+    line = f"{'lorem ' * 40}{EXAMPLES[kind]}\n"
+    lines = 400_000 // len(line)
+    text, redactions = REDACTOR.redact(line * lines, "x")
+    assert redactions == (Redaction(kind=kind, where="x", count=lines),)
+    assert text == f"{'lorem ' * 40}{REDACTOR.redact(EXAMPLES[kind], 'x')[0]}\n" * lines
