@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import threading
@@ -67,6 +68,14 @@ class LocalCell:
     def read_alarm(self) -> str:
         """The name of the system call that a process in it asked for and waits in; empty when it is gone."""
         return seccomp.read_report(self.alarm)
+
+    def pending_alarm(self) -> str:
+        """The same, when one of them waits in such a call now."""
+        if self.alarm < 0:
+            return ""
+        poller = select.poll()
+        poller.register(self.alarm, select.POLLIN)
+        return self.read_alarm() if any(event & select.POLLIN for _, event in poller.poll(0)) else ""
 
     def start_measuring(self) -> None:
         """Remember what it had used when it was only prepared."""

@@ -36,6 +36,8 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
     os.close(reserved)
     control = socket.socket(fileno=control_handle)
     config = json.loads(control.recv(1 << 16))
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")  # when the whole host is short of memory, the cells go first and the application last
     # Cells need descriptors for only themselves; we hold some for each cell.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

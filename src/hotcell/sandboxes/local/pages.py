@@ -16,6 +16,7 @@ import os
 import random
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from hotcell.sandboxes.local import kernel
@@ -119,7 +120,7 @@ def address_space() -> tuple[int, int]:
 
 def learn(preload: list[str]) -> Ranges:
     """The pages that typical code of the preloaded libraries writes, and any code at all."""
-    return _ranges(_written_by([_PLAIN, *(common for common, _ in _of(preload))], _writable_areas("p")))
+    return _ranges(_written_by([_PLAIN, *(common for common, _ in _of(preload))], _areas(_is_private_data)))
 
 
 def touch(ranges: Ranges) -> None:
@@ -167,7 +168,7 @@ def shared_areas() -> list[tuple[int, int]]:
 
     Raises RuntimeError where it is too much to be copied for every cell.
     """
-    areas = _writable_areas("s")
+    areas = _areas(is_shared_memory)
     size = sum(end - start for start, end in areas)
     if size > _MOST_SHARED_BYTES:
         raise RuntimeError(
@@ -181,18 +182,29 @@ def make_private(areas: list[tuple[int, int]]) -> None:
     """In a fresh cell: put a copy of its own in the place of each area. Raises OSError."""
     fixed = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
     for start, end in areas:
+        kernel.call("mprotect", start, end - start, mmap.PROT_READ)
         content = ctypes.string_at(start, end - start)
         kernel.call("mmap", start, end - start, mmap.PROT_READ | mmap.PROT_WRITE, fixed, -1, 0)
         ctypes.memmove(start, content, end - start)
 
 
-def _writable_areas(sharing: str) -> list[tuple[int, int]]:
-    """The address ranges that are private (``p``) or shared (``s``)."""
+def is_shared_memory(permissions: str, path: str) -> bool:
+    """True for what a fork shares and a cell could write to, now or after mprotect; not for files that are read."""
+    nameless = path.startswith(("/dev/zero", "/memfd:", "/dev/shm/", "/SYSV", "[anon_shmem"))  # noqa: S108
+    return permissions.endswith("s") and (nameless or "w" in permissions)
+
+
+def _is_private_data(permissions: str, _path: str) -> bool:
+    return permissions.startswith("rw") and permissions.endswith("p")
+
+
+def _areas(wanted: Callable[[str, str], bool]) -> list[tuple[int, int]]:
+    """The address ranges whose permissions and path (see proc_pid_maps(5)) are ``wanted``."""
     areas = []
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
         for line in file:
-            span, permissions, *_ = line.split()
-            if permissions.startswith("rw") and permissions.endswith(sharing):
+            span, permissions, _, _, _, *path = line.split(maxsplit=5)
+            if wanted(permissions, path[0].strip() if path else ""):
                 start, end = (int(part, 16) for part in span.split("-"))
                 areas.append((start, end))
     return areas

@@ -219,6 +219,8 @@ class LocalSandbox(Sandbox):
         if heard.end is End.REPORT and not request.artifacts and cell.peak_processes == 1 and cell.is_quiet():
             pool.release(cell)
         else:
+            if heard.end is End.REPORT and (forbidden := cell.pending_alarm()):
+                heard.end, heard.problem = End.FORBIDDEN, forbidden
             ending = pool.end(cell)
             if ending is None:
                 raise SandboxCrashed(

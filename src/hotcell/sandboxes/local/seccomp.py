@@ -105,7 +105,7 @@ FCNTL_ALLOWED = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032)
 """Duplicating, flags, locks, pipe sizes. Not owners and their signals, leases, or notices of others' doings."""
 MSG_OOB = 1
 AF_UNIX = 1
-MAP_SHARED, MAP_ANONYMOUS = 0x01, 0x20
+MAP_SHARED, MAP_ANONYMOUS, MAP_HUGETLB = 0x01, 0x20, 0x40000
 O_ACCMODE, O_TRUNC = 0x3, 0x200
 PRCTL_ALLOWED = (2, 3, 7, 15, 16, 21, 23, 27, 29, 30, 38, 39, 40, 41, 42, 0x53564D41)
 """What reads, and names, timer slack, huge pages and PR_SET_VMA; all that loosens or hides a process is refused."""
@@ -136,14 +136,9 @@ def _has_bits(argument: int, bits: int, then: int, otherwise: int) -> list[Instr
     return [(_LOAD, 0, 0, _low(argument)), (_JSET, 0, 1, bits), (_RETURN, 0, 0, then), (_RETURN, 0, 0, otherwise)]
 
 
-def _masked_is(argument: int, mask: int, value: int, then: int, otherwise: int) -> list[Instruction]:
-    return [
-        (_LOAD, 0, 0, _low(argument)),
-        (_AND, 0, 0, mask),
-        (_JEQ, 0, 1, value),
-        (_RETURN, 0, 0, then),
-        (_RETURN, 0, 0, otherwise),
-    ]
+def _masked_is_any(argument: int, mask: int, values: tuple[int, ...], then: int, otherwise: int) -> list[Instruction]:
+    load, *compare = _is_any(argument, values, then, otherwise)
+    return [load, (_AND, 0, 0, mask), *compare]
 
 
 def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, int | list[Instruction]]:
@@ -169,9 +164,12 @@ def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, i
     table |= {"sendmsg": _has_bits(2, MSG_OOB, refuse, ALLOW), "recvmsg": _has_bits(2, MSG_OOB, refuse, ALLOW)}
     table["socketpair"] = _is_any(0, (AF_UNIX,), ALLOW, refuse)
     table["prctl"] = _is_any(0, PRCTL_ALLOWED, ALLOW, refuse)
+    # Huge pages that the host keeps for others are in no account of the cell's.
+    table["mmap"] = _has_bits(3, MAP_HUGETLB, _errno(errno.ENOMEM), ALLOW)
     if not counted:
         # Shared pages stay when they are unmapped, where no watchdog sees them.
-        table["mmap"] = _masked_is(3, MAP_SHARED | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS, refuse, ALLOW)
+        nameless = MAP_SHARED | MAP_ANONYMOUS
+        table["mmap"] = _masked_is_any(3, nameless | MAP_HUGETLB, (0, MAP_SHARED, MAP_ANONYMOUS), ALLOW, refuse)
     if not processes:
         threads_only = _has_bits(0, CLONE_THREAD, ALLOW, refuse)
         table |= dict.fromkeys(("fork", "vfork", "execve", "execveat"), refuse)
@@ -183,9 +181,9 @@ def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, i
         table["getpriority"] = _is_any(1, (0, own_pid), ALLOW, refuse)
         table |= {"kill": confined, "tgkill": confined}
         table |= dict.fromkeys(_ABOUT_ANYBODY.split(), _is_any(0, (0, own_pid), ALLOW, refuse))
-        # Before its version 3 Landlock lets a file be emptied that may not be written.
-        empties = (O_ACCMODE | O_TRUNC, O_TRUNC, refuse, ALLOW)
-        table |= {"open": _masked_is(1, *empties), "openat": _masked_is(2, *empties), "truncate": refuse}
+        # Before its version 3 Landlock lets a file be emptied that may not be written, or is opened in access mode 3.
+        empties = (O_ACCMODE | O_TRUNC, (O_TRUNC, O_TRUNC | O_ACCMODE), refuse, ALLOW)
+        table |= {"open": _masked_is_any(1, *empties), "openat": _masked_is_any(2, *empties), "truncate": refuse}
         table["openat2"] = _errno(errno.ENOSYS)  # its flags are in memory, where no filter sees them
         table["tkill"] = refuse
         # Landlock does not cover these, and the host's files may be the same user's: success without effect, so that
