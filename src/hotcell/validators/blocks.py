@@ -40,9 +40,12 @@ def scan(shadow: Shadow) -> Iterator[Span]:
         end = _block_end(data, begin.end())
         yield begin.start(), end, "private-key"
         position = end
+    reach = 0
     for match in matches(data, b"PuTTY-User-Key-File-", _PUTTY):
-        rest = _PUTTY_LINE.match(data, match.end(), match.end() + LONGEST_BLOCK)
-        yield match.start(), rest.end() if rest else match.end(), "private-key"
+        if match.end() > reach:  # Else it stands within the block before it, as it is likely to where it is repeated.
+            rest = _PUTTY_LINE.match(data, match.end(), match.end() + LONGEST_BLOCK)
+            reach = rest.end() if rest else match.end()
+            yield match.start(), reach, "private-key"
 
 
 def _block_end(data: bytes, start: int) -> int:
