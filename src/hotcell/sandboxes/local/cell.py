@@ -39,7 +39,7 @@ class Ending:
 class LocalCell:
     """One cell: prepared, used once, then gone. Not thread-safe; one thread owns it, any thread may ``kill``."""
 
-    def __init__(self, handles: list[int], directory: str | None, group: Group | None, limits: Limits) -> None:
+    def __init__(self, handles: list[int], directory: str | None, limits: Limits) -> None:
         self._lock = threading.Lock()
         self.limits = limits
         self.released = False
@@ -50,12 +50,14 @@ class LocalCell:
         self.pid = _pid_of(self._handle)
         self.init = 0
         if len(handles) > 5:
-            self.init = _pid_of(handles[5])
-            os.close(handles[5])
+            try:
+                self.init = _pid_of(handles[5])
+            finally:
+                os.close(handles[5])
         for handle in (self.stdout, self.stderr):
             os.set_blocking(handle, False)
         self.directory = directory
-        self.group = group
+        self.group: Group | None = None
         self._clock = (~self.pid << 3) | _CPUCLOCK_SCHED
         self._cpu_before = 0.0
         self._seen_seconds: dict[int, float] = {}

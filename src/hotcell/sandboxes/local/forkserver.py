@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -21,9 +20,9 @@ from hotcell.results import IsolationLevel
 from hotcell.sandboxes.handles import receive
 from hotcell.sandboxes.local import cgroups, leftovers
 from hotcell.sandboxes.local.cell import LocalCell
-from hotcell.sandboxes.local.cgroups import Group, Groups
+from hotcell.sandboxes.local.cgroups import Groups
 from hotcell.sandboxes.local.jail import Limits
-from hotcell.sandboxes.local.zygote import MADE, PREPARE
+from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 
 _START_TIMEOUT_SECONDS = 120.0
 _ANSWER_TIMEOUT_SECONDS = 30.0
@@ -70,8 +69,8 @@ class ForkServer:
         self.level = level
         self._lock = threading.Lock()
         self._owner = os.getpid()
-        self._in_step = True
-        """False while a question is without its answer, also when an exception came between."""
+        self._asked = 0
+        """Numbers the questions, so that each gets its own answer."""
         self.groups: Groups | None = None
         self.directory: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -144,41 +143,34 @@ class ForkServer:
         """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed."""
         if os.getpid() != self._owner:
             raise SandboxCrashed("This fork server belongs to the parent process.")
-        handles: list[int] = []
-        group: Group | None = None
         try:
-            group = self.groups.take() if self.groups else None
-            with self._lock:
-                if not self._in_step:
-                    raise SandboxCrashed(
-                        "A question to the fork server was interrupted; the next call starts a new one."
-                    )
-                self._in_step = False
-                self._control.send(PREPARE.pack(*limits))
-                try:
-                    answer, handles = receive(self._control, 1024, _MAX_HANDLES)
-                except OSError as error:
-                    self._in_step = error.errno == errno.EMFILE  # then the answer did come, but had no room
-                    raise
-                self._in_step = True
+            answer, handles = self._ask(limits)
             if answer[:1] != MADE:
                 raise _refusal(answer)
-            cell = LocalCell(handles, answer[1:].decode() or None, group, limits)
-            if group:
-                group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES)
-        except BaseException as error:
-            for handle in handles:
-                with contextlib.suppress(OSError):
-                    os.close(handle)
-            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            cell = LocalCell(handles, answer[1:].decode() or None, limits)  # from here on the descriptors are its own
+            if self.groups:
+                cell.group = self.groups.take()
+                cell.group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise PoolExhausted(
                     "The application has no descriptors left for a cell (it needs about eight): raise its "
                     "RLIMIT_NOFILE (ulimit -n), or run fewer executions at once."
                 ) from error
-            if isinstance(error, OSError):
-                raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
-            raise
+            raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
         return cell
+
+    def _ask(self, limits: Limits) -> tuple[bytes, list[int]]:
+        with self._lock:
+            self._asked += 1
+            self._control.send(PREPARE.pack(self._asked, *limits))
+            while True:
+                answer, handles = receive(self._control, 1024, _MAX_HANDLES)
+                if not answer or NUMBER.unpack_from(answer)[0] == self._asked:
+                    return answer[NUMBER.size :], handles
+                # An exception once came between a question and its answer; that cell ends when nobody holds it.
+                for handle in handles:
+                    os.close(handle)
 
     def recycle(self, cell: LocalCell) -> None:
         """After a cell's end was read: forget its traces."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hotcell.sandboxes.local import kernel, landlock, mounts, seccomp
 from hotcell.sandboxes.local.kernel import NR
 
-RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE = 8, 12
+RLIMIT_MEMLOCK, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE = 8, 11, 12
 SLACK_BYTES = 2 << 30
 """Address space for thread stacks, arenas and shared mappings that are reserved but never touched."""
 
@@ -122,6 +122,7 @@ def _rlimits(limits: Limits, *, namespaced: bool, baseline: tuple[int, int]) -> 
         resource.RLIMIT_FSIZE: (limits.file_bytes,) * 2,
         resource.RLIMIT_NOFILE: (limits.open_files,) * 2,
         RLIMIT_MEMLOCK: (65536, 65536),
+        RLIMIT_SIGPENDING: (128, 128),  # timers too; counted with all of the user's
         RLIMIT_MSGQUEUE: (0, 0),
     }
     if namespaced:

@@ -12,8 +12,9 @@ import os
 import select
 import threading
 import time
+import weakref
 
-from hotcell.errors import HotcellError
+from hotcell.errors import HotcellError, SandboxCrashed
 from hotcell.sandboxes.conversation import wait_until_ready
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
@@ -44,7 +45,8 @@ class Pool:
         self._strangers = _MOST_STRANGERS - 1  # the first request already shows which limits are in use
         self._ending: dict[int, LocalCell] = {}
         self._lock = threading.Lock()
-        self._held: set[LocalCell] = set()
+        # Weak: a cell that an exception took from its holder must not be kept by this alone.
+        self._held: weakref.WeakSet[LocalCell] = weakref.WeakSet()
         self._made = 0
         self._started = time.monotonic()
         self._retiring = self._closed = False
@@ -169,16 +171,17 @@ class Pool:
         """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._closed = True
+        for cell in self._held:  # by threads that are not here
+            cell.close()
         self._let_go()
         self.server.forget_in_fork()
 
     def _let_go(self) -> None:
-        for cell in [*self._touched, *self._fresh, *self._ending.values(), *self._held]:
+        for cell in [*self._touched, *self._fresh, *self._ending.values()]:
             cell.close()
         self._touched.clear()
         self._fresh.clear()
         self._ending.clear()
-        self._held.clear()
         self._epoll.close()
         os.close(self._wake)
 
@@ -217,7 +220,8 @@ class Pool:
         while self._lacks() and not self._closed and not self.broken:
             try:
                 cell = self._make(self._limits)
-            except HotcellError:
+            except HotcellError as error:
+                self.broken = isinstance(error, SandboxCrashed)
                 return  # the next caller meets the same trouble and is told
             self._shelve(cell, self._fresh)
             if self._epoll.poll(0):

@@ -4,8 +4,9 @@ Started clean by ``launcher`` (never forked from the application) and inside the
 nothing else: code, data and results go straight between the application and the cell. Everything it tells about a
 cell's end comes from wait4, so it is the trusted witness.
 
-Control protocol, one SOCK_SEQPACKET message each: a ``PREPARE`` struct asks for a cell; the answer is ``MADE`` with
-five descriptors, or ``REFUSED`` and a sentence. A cell's end is one ``END`` struct in its own pipe.
+Control protocol, one SOCK_SEQPACKET message each: a ``PREPARE`` struct asks for a cell; the answer repeats its number,
+then ``MADE`` with five or six descriptors, or ``REFUSED`` and a sentence. A cell's end is one ``END`` struct in its own
+pipe.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from typing import Any, NoReturn
 from hotcell.sandboxes.local import jail, kernel, mounts, pages, seccomp
 from hotcell.worker import runner, serve
 
-PREPARE = struct.Struct("<7Q")
-"""``jail.Limits``."""
+PREPARE = struct.Struct("<8Q")
+"""A number that the answer repeats, then ``jail.Limits``."""
+NUMBER = struct.Struct("<Q")
 MADE, REFUSED = b"M", b"R"
 END = struct.Struct("<iQQ")
 """Wait status, user and system CPU time in microseconds, of the cell's process and the children it waited for."""
@@ -138,7 +140,8 @@ class Zygote:
         os._exit(0)
 
     def _make(self, request: bytes) -> None:
-        limits = jail.Limits(*PREPARE.unpack(request))
+        number, *values = PREPARE.unpack(request)
+        limits = jail.Limits(*values)
         opened: list[int] = []
         try:
             handles = self._open(opened)
@@ -146,10 +149,11 @@ class Zygote:
         except OSError as error:
             for handle in opened:
                 os.close(handle)
-            self._control.send(REFUSED + str(error).encode()[:500])
+            self._control.send(NUMBER.pack(number) + REFUSED + str(error).encode()[:500])
             return
         our_end = handles[-1]
-        socket.send_fds(self._control, [MADE + (cell.directory or "").encode()], [*handles[:4], *cell.handles])
+        message = NUMBER.pack(number) + MADE + (cell.directory or "").encode()
+        socket.send_fds(self._control, [message], [*handles[:4], *cell.handles])
         for handle in opened:
             if handle != our_end:
                 os.close(handle)
@@ -230,7 +234,9 @@ class Zygote:
         # It inherits this mask for good: with a handler left by some library, a signal from inside would run it, in our
         # memory. Raw, as the C library keeps two signals out of every mask it sets.
         kernel.call("rt_sigprocmask", _SIG_SETMASK, _EVERY_SIGNAL, None, len(_EVERY_SIGNAL))
-        init = self._clone(self._pause, self._stack_top, kernel.CLONE_VM | kernel.CLONE_NEWPID | signal.SIGCHLD, None)
+        # With our table of descriptors, not a copy of it: a copy would hold every wire open for as long as it lives.
+        flags = kernel.CLONE_VM | kernel.CLONE_FILES | kernel.CLONE_NEWPID | signal.SIGCHLD
+        init = self._clone(self._pause, self._stack_top, flags, None)
         kernel.call("rt_sigprocmask", _SIG_SETMASK, bytes(len(_EVERY_SIGNAL)), None, len(_EVERY_SIGNAL))
         if init < 0:
             raise kernel.failure("clone")
