@@ -101,7 +101,7 @@ class ForkServer:
         program = _START.format(file=hotcell.__file__, control=control.fileno(), supervisor=supervisor)
         try:
             return subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", program],
+                [sys.executable, "-I", "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -83,6 +83,7 @@ class Zygote:
         kernel.call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)
         if self._namespaced:
             mounts.make_own_place(self._links)
+        sys.dont_write_bytecode = True  # there is no place for it
         # What is not here any more (the application's own places) would only be looked into in vain.
         sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
         before = _descriptors()
