@@ -44,9 +44,13 @@ STRICT_HIDDEN = frozenset(
     """
     functools.update_wrapper operator.attrgetter operator.methodcaller string.Formatter typing.get_type_hints
     typing.ForwardRef dataclasses.make_dataclass enum.EnumMeta enum.EnumType uuid.getnode re.Scanner hashlib.file_digest
-    json.load json.dump zoneinfo.reset_tzpath zoneinfo.TZPATH base64.main calendar.main uuid.main""".split()
+    json.load json.dump zoneinfo.reset_tzpath zoneinfo.TZPATH base64.main calendar.main uuid.main
+    enum.global_enum enum.global_enum_repr enum.global_flag_repr enum.global_str copy.dispatch_table
+    time.clock_settime time.clock_settime_ns time.tzset calendar.setfirstweekday calendar.c calendar.different_locale
+    calendar.LocaleTextCalendar calendar.LocaleHTMLCalendar typing.clear_overloads""".split()
 )
-"""Members of allowed modules that evaluate strings, read files or reach attributes by name; refused in `strict`."""
+"""Members of allowed modules that evaluate strings, read files, reach attributes by name or change the state of the
+whole process; refused in `strict`."""
 
 STRICT_BUILTINS_DENIED = frozenset(
     """

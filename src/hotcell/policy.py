@@ -146,7 +146,9 @@ class Policy:
         refuses = {rule for rule, severity in self.rules.items() if severity is Severity.ERROR}
         denied = [item for item in self.imports_denied if RULE_OF_MODULE.get(item, "import.denied") in refuses]
         allowed = self.imports_allowed if "import.denied" in refuses else None
-        builtins = [item for item in self.builtins_denied if rule_of_builtin(item) in refuses]
+        # The class statement looks __build_class__ up in the built-ins, so it is refused by its name alone.
+        called = self.builtins_denied - {"__build_class__"}
+        builtins = [item for item in called if rule_of_builtin(item) in refuses]
         return {
             "policy": self.name,
             "imports_allowed": None if allowed is None else sorted(allowed),

@@ -167,6 +167,12 @@ CATALOGUE: tuple[Rule, ...] = (
         "Use a public name without the underscore.",
     ),
     _strict(
+        "import.changed",
+        "assigning to, deleting or otherwise changing a part of something imported: json.dumps = f, math.pi += 1",
+        "Without a wall around the process the module is the application's own, and it stays changed.",
+        "Keep the value in a variable of the program, or change a subclass or an object that the program made.",
+    ),
+    _strict(
         "builtin.denied",
         "built-in functions that the policy leaves out, such as open, globals, getattr with a computed name",
         "They reach outside the program's own values.",

@@ -1,4 +1,5 @@
-"""Small labelled programs: each begins with a line ``### rule`` that names the rule it must meet, or ``ok``."""
+"""Small labelled programs: each begins with a line ``### rule`` that names the rule it must meet,
+``refused`` for any, or ``ok``."""
 
 from __future__ import annotations
 

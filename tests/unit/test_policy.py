@@ -98,6 +98,12 @@ def test_namespace_rules_are_json_and_name_what_standard_denies() -> None:
     assert {"eval", "exec", "compile"} <= set(rules["builtins_denied"])
 
 
+def test_the_class_statement_finds_its_built_in_under_strict() -> None:
+    """The validator refuses the name; the worker may not, as every class would be refused with it."""
+    assert "__build_class__" in Policy.strict().builtins_denied
+    assert "__build_class__" not in Policy.strict().namespace_rules()["builtins_denied"]
+
+
 @pytest.mark.parametrize("change", ["without", "warning"])
 def test_worker_does_not_enforce_a_rule_that_no_longer_refuses(change: str) -> None:
     rules = getattr(Policy.standard(), change)("network.access", "code.dynamic").namespace_rules()

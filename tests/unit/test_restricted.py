@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import calendar
+import decimal
+import html.entities
+import json
+import math
 import random
 import sys
 import threading
 import time
 import types
 import warnings
+from collections.abc import Callable
 
 import pytest
 
@@ -178,6 +184,46 @@ class TestTheHost:
     def test_builtins_are_a_copy(self, sandbox):
         run(sandbox, "__builtins__['len'] = None")
         assert run(sandbox, "len([1])").value == 1
+
+    @pytest.mark.parametrize(
+        ("code", "held"),
+        [
+            ("import math\nmath.pi = 3", lambda: math.pi),
+            ("import math\ndef change(m): m.pi = 3\nchange(math)", lambda: math.pi),
+            ("import math\ndel math.pi", lambda: math.pi),
+            ("import json.decoder\njson.decoder.JSONDecoder = None", lambda: json.decoder.JSONDecoder),
+            ("from json import decoder\ndecoder.JSONDecoder = None", lambda: json.decoder.JSONDecoder),
+            ("import calendar\ncalendar.mdays[2] = 30", lambda: list(calendar.mdays)),
+            ("import html.entities as e\ne.html5.clear()", lambda: len(html.entities.html5)),
+            ("import decimal\ndecimal.DefaultContext.prec = 1", lambda: decimal.DefaultContext.prec),
+            ("import decimal\ndecimal.getcontext().prec = 1", lambda: decimal.getcontext().prec),
+            ("import random\nrandom.seed(1)\nrandom.random()\nrandom.shuffle([1, 2])", random.getstate),
+        ],
+    )
+    def test_what_the_cell_changes_in_a_module_is_its_own(self, sandbox, code: str, held: Callable[[], object]):
+        before = held()
+        run(sandbox, code)
+        assert held() == before
+
+    def test_a_module_is_the_same_each_time_and_keeps_what_was_assigned(self, sandbox):
+        assert run(sandbox, "import math\nmath.pi = 3\nimport math as m\n[m is math, m.pi]").value == [True, 3]
+
+    def test_a_seeded_generator_repeats_itself(self, sandbox):
+        code = "import random\nrandom.seed(7)\nrandom.random()"
+        assert run(sandbox, code).value == run(sandbox, code).value == random.Random(7).random()
+
+    def test_modules_work_as_ever(self, sandbox):
+        code = (
+            "import collections, typing\nfrom collections import abc\nfrom typing import List, ContextManager\n"
+            "class P(typing.NamedTuple):\n    x: List[int]\n"
+            "[collections.abc is abc, P([1]).x, str(typing.List[int]), 'namedtuple' in dir(collections)]"
+        )
+        assert run(sandbox, code).value == [True, [1], "typing.List[int]", True]
+
+    def test_a_module_that_another_one_uses_is_not_reached_through_it(self, sandbox):
+        rules = {**RULES, "imports_allowed": ["calendar", "os.path"]}
+        outcome = run(sandbox, "import calendar, os.path\nprint(os.path.sep)\ncalendar.sys", namespace=rules)
+        assert (outcome.stdout, outcome.error.message) == ("/\n", "module 'calendar' has no attribute 'sys'")
 
     def test_a_time_out_never_hits_the_caller(self, sandbox):
         for _ in range(50):

@@ -102,10 +102,27 @@ def test_allow_list_covers_submodules_only_below_its_names() -> None:
         "match [1, 2]:\n    case [int(x), *rest]: print(x)\n    case {'a': 1, **more}: pass",
         "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    print(e.args)\nif __name__ == '__main__': print(type(1))",
         "for _ in range(3): print(sorted([3, 1], key=lambda v: -v))",
+        "import math\nbest = math.inf\ndef f():\n    best = {}\n    best['a'] = 1",
+        "import array\ndef swap(array, i): array[i], array[0] = array[0], array[i]",
+        "import operator\nops = {'+': operator.add}\nops['-'] = operator.sub\ndel ops['+']",
+        "from collections import Counter, defaultdict\nc = defaultdict(Counter)\nc['a']['b'] += 1",
+        "import math\nclass Node: pass\ndef link(a, b): a.next = b\nlink(Node(), Node())\nprint(math.pi)",
+        "import decimal\ndecimal.getcontext().prec = 50",
+        "from decimal import Decimal\nclass A:\n    def f(self, kind): self.x = kind(1)\nA().f(Decimal)",
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int = 0\np = P()\np.x = 1\ndel p.x",
+        "import functools\ndef f(g):\n    @functools.wraps(g)\n    def h(): h.n += 1\n    h.n = 0\n    return h",
+        "import copy, json\na = copy.deepcopy(json.loads('{}'))\na['x'] = 1\na['y'].append(2)",
     ],
 )
 def test_strict_lets_ordinary_computation_pass(code: str) -> None:
     assert findings(code, Policy.strict()) == ()
+
+
+def test_a_change_of_something_imported_is_told_with_what_to_do_instead() -> None:
+    (found,) = findings("import json\njson.dumps = print", Policy.strict())
+    assert (found.rule, found.line, found.message) == ("import.changed", 2, "This belongs to something imported.")
+    assert "variable of the program" in found.fix
+    assert findings("import json\njson.dumps = print") == ()
 
 
 @pytest.mark.parametrize(

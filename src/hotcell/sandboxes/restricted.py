@@ -9,6 +9,10 @@ It exists for tests, for learning, and for hosts where nothing else starts. What
 application is the strict policy alone, and every sandbox built on that alone has been broken. Also: memory is not
 limited; the time limit is an exception raised in the thread, which code inside a C call does not notice; a thread that
 cannot be stopped keeps running after its TIMEOUT, and a note says so.
+
+The code gets stand-ins for the modules it imports, so ``math.pi = 3`` stays its own. The classes and functions in them
+are the application's: ``def f(c): c.encode = spy`` called with ``json.JSONEncoder`` changes them for ever, wherever the
+policy does not see it coming, and nothing here puts them back.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from typing import Any, ClassVar, TextIO
 from hotcell.errors import ConfigurationError
 from hotcell.results import ErrorInfo, IsolationLevel, SandboxInfo, Status, Usage
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
+from hotcell.sandboxes.standins import StandIns
 from hotcell.worker import namespace, runner
 from hotcell.worker.tracebacks import Source
 
@@ -187,7 +192,8 @@ class _Cell:
     def run(self) -> RunOutcome:
         config = self._request.config
         # In a thread of its own, so that an exception meant for the cell can never hit the caller.
-        context = contextvars.copy_context()
+        # And in a context of its own, as decimal keeps the caller's precision in the caller's.
+        context = contextvars.Context()
         thread = threading.Thread(target=context.run, args=(self._work,), name="hotcell-cell", daemon=True)
         self._request.cancellation.on_cancel(self._wake.set)
         began = time.perf_counter()
@@ -232,6 +238,8 @@ class _Cell:
         # A copy, as the cell may change what it is given.
         variables = json.loads(json.dumps(dict(request.context)))
         module = namespace.make_module(request.namespace, variables, request.filename, own_builtins=True)
+        names = vars(module)["__builtins__"]
+        names["__import__"] = StandIns(names["__import__"]).import_module
         data = {"code": request.code, "context": variables, "value_bytes": request.config.value_bytes}
         report = None
         try:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from hotcell.modules import STRICT_HIDDEN
+from hotcell.validators.foreign import check_foreign
 from hotcell.validators.program import Program
 from hotcell.validators.tables import GADGETS, SAFE_DUNDER_NAMES, SAFE_METHOD_NAMES, STRICT_ATTRIBUTES
 
@@ -18,6 +19,7 @@ def check_strict(program: Program) -> None:
     """The checks that need no other: what is defined and what is written in texts."""
     _strict_definitions(program)
     _strict_strings(program)
+    check_foreign(program)
 
 
 def strict_name(program: Program, node: ast.Name, called: bool) -> None:
