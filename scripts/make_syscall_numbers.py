@@ -37,9 +37,8 @@ def numbers(header: str, flags: list[str]) -> dict[str, int]:
         return int(text) if text.isdigit() else None
 
     found = {name.removeprefix("__NR_"): value(text) for name, text in raw.items() if name.startswith("__NR_")}
-    return {
-        name: nr for name, nr in found.items() if nr is not None and name not in {"syscalls", "arch_specific_syscall"}
-    }
+    no_calls = {"syscalls", "arch_specific_syscall"}
+    return {name: nr for name, nr in found.items() if nr is not None and name not in no_calls}
 
 
 def main() -> None:

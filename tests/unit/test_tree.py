@@ -126,6 +126,20 @@ def test_a_change_of_something_imported_is_told_with_what_to_do_instead() -> Non
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        "import json\nclass A:\n" + "".join(f" def f{i}(self): self.x=1\n" for i in range(1500)),
+        "import json\nclass A: pass\n" + "x=A()\n" * 1500 + "x=type(x)\n" * 700 + "x.y=1\n" * 500,
+        "import json\n" + "a=type(b)\nb=type(a)\n" * 500 + "a.x=1\n" * 1000,
+    ],
+)
+def test_looking_for_changes_of_imports_takes_linear_time(code: str) -> None:
+    started = time.process_time()
+    findings(code, Policy.strict())
+    assert time.process_time() - started < 1  # 0.05 s where it was measured
+
+
+@pytest.mark.parametrize(
     ("pattern", "slow"),
     [
         (r"(a+)+$", True),

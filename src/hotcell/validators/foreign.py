@@ -57,6 +57,7 @@ def check_foreign(program: Program) -> None:
 class _Search:
     def __init__(self, program: Program) -> None:
         self._program = program
+        self._own_names: dict[str, bool] = {}
         self._rebound = program.aliases.keys() | program.values.keys()
         for node in program.all(ast.MatchAs, ast.MatchStar, ast.ExceptHandler):
             self._rebound |= {node.name}
@@ -118,11 +119,17 @@ class _Search:
             return of_own or name in self._classes
         if not isinstance(node, ast.Name):
             return False
-        if node.id == "self":
+        if node.id not in self._own_names:
+            self._own_names[node.id] = False  # what is made of itself is not known
+            self._own_names[node.id] = self._is_own_name(node.id)
+        return self._own_names[node.id]
+
+    def _is_own_name(self, name: str) -> bool:
+        if name == "self":
             return self._self_is_own
-        values = self._program.values.get(node.id)
+        values = self._program.values.get(name)
         if not values:
-            return node.id in self._functions or node.id in self._classes
+            return name in self._functions or name in self._classes
         return all(isinstance(value, ast.Call) and self.is_own(value) for value in values)
 
     def handed_about(self) -> bool:
@@ -184,5 +191,6 @@ class _Search:
         if node.id in self._program.aliases:
             return True
         values = self._program.values.get(node.id, [])
-        plain = [value for value in values if isinstance(value, (ast.Name, ast.Attribute)) and self._dotted(value)]
-        return bool(plain) and len(plain) == len(values)
+        return bool(values) and all(
+            isinstance(value, (ast.Name, ast.Attribute)) and self._dotted(value) for value in values[:50]
+        )

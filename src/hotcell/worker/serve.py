@@ -19,7 +19,7 @@ CHANNEL = 3
 
 # Kept from before the code ran: it may replace what the modules hold.
 _dumps, _write, _exit = json.dumps, os.write, os._exit
-_REHEARSED = [f"module{number}" for number in range(100)]
+_REHEARSED = " ".join(f"module{number}" for number in range(100))
 """About as many denied modules as a real policy has."""
 
 
@@ -56,7 +56,7 @@ def _run(directory: str, touch: Callable[[], None]) -> dict[str, Any]:
 
 def rehearse(snippet: str) -> None:
     """Walk the whole way of a request for a harmless piece of code, but for the sending: so that it has been walked."""
-    rules = {"policy": "", "imports_allowed": None, "imports_denied": _REHEARSED, "builtins_denied": []}
+    rules: dict[str, Any] = {"policy": "", "imports_allowed": None, "imports_denied": _REHEARSED, "builtins_denied": []}
     request = {"code": snippet, "filename": "<cell>", "context": {}, "namespace": rules, "value_bytes": 1 << 16}
     decoder = wire.Decoder(wire.FROM_US)
     for _, payload in decoder.feed(wire.encode(wire.REQUEST, _dumps(request).encode())):

@@ -120,6 +120,7 @@ def test_limits_land_in_the_right_places() -> None:
         resource.RLIMIT_NOFILE: (33, 33),
         resource.RLIMIT_NPROC: (7, 7),
         resource.RLIMIT_MEMLOCK: (65536, 65536),
+        11: (128, 128),  # RLIMIT_SIGPENDING and
         12: (0, 0),  # RLIMIT_MSGQUEUE, which the resource module does not name
     }
 
