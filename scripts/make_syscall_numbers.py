@@ -44,7 +44,7 @@ def numbers(header: str, flags: list[str]) -> dict[str, int]:
 def main() -> None:
     target = Path(__file__).parent.parent / "src/hotcell/sandboxes/local/numbers.py"
     lines = [
-        '"""System call numbers by architecture, from the kernel\'s headers. Made by scripts/make_syscall_numbers.py."""',
+        '"""System call numbers by machine, from the kernel\'s headers. Made by scripts/make_syscall_numbers.py."""',
         "",
         "NUMBERS: dict[str, dict[str, int]] = {",
     ]

@@ -25,13 +25,13 @@ _CHANGES_ARGUMENT = frozenset(
     typing.no_type_check operator.setitem operator.delitem operator.iadd operator.ior operator.imul
     operator.iconcat""".split()
 )
-_ASKS_FOR_CLASS = frozenset({"isinstance", "issubclass", "defaultdict", "map"})
-"""Functions that are given classes to test by or to call, and do not hand them on."""
+_ASKS_FOR_CLASS = frozenset({"isinstance", "issubclass", "map", "print", "str", "repr"})
+"""Built-in functions that test by a class, call it or show it, and do not hand it on."""
 _GIVES_CLASSES = frozenset({"fields", "get_args", "get_origin", "default_factory", "registry"})
 """Names by which classes come back that were only mentioned in an annotation, or as what makes the missing items."""
 _PLAIN_TYPES = frozenset("Any Callable Dict FrozenSet Generic List Literal Optional Set Tuple Union".split())
 _CLASSES_IN_CAPITALS = frozenset({"ABC", "UUID"})
-_SHOWS = frozenset({"print", "str", "repr", "isinstance", "issubclass"})
+_COMPARISONS = frozenset({"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__"})
 
 
 def check_foreign(program: Program) -> None:
@@ -58,6 +58,7 @@ class _Search:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._own_names: dict[str, bool] = {}
+        self._defined = program.defined
         self._rebound = program.aliases.keys() | program.values.keys()
         for node in program.all(ast.MatchAs, ast.MatchStar, ast.ExceptHandler):
             self._rebound |= {node.name}
@@ -139,29 +140,45 @@ class _Search:
         for node in program.all(ast.Name, ast.Attribute):
             if id(node) not in plain and (self._is_foreign(node) or self._is_type(node)):
                 return True
-            if (node.id if node.__class__ is ast.Name else node.attr) in _GIVES_CLASSES:
-                return True
+        if not _GIVES_CLASSES.isdisjoint(self._read_names()):
+            return True
         types = [node for node in program.all(ast.Call) if self._is_type(node.func)]
         return any(id(node) not in plain and not self.is_own(node) for node in types)
 
+    def _read_names(self) -> Iterator[str | None]:
+        program = self._program
+        yield from (node.attr for node in program.all(ast.Attribute))
+        yield from (dotted.rpartition(".")[2] for dotted in program.aliases.values())
+        yield from (name for node in program.all(ast.MatchClass) for name in node.kwd_attrs)
+        yield from (program.folder.text(call.args[1]) for _, call in program.calls if len(call.args) > 1)
+
     def _plain_uses(self) -> Iterator[Any]:
         program = self._program
-        for name, call in program.calls:
+        for call in program.all(ast.Call):
             yield call.func
-            if name in _ASKS_FOR_CLASS or name in _SHOWS:
+            if self._only_asks(call.func):
                 for argument in call.args:
                     yield from argument.elts if isinstance(argument, ast.Tuple) else [argument]
-            yield from (item.value for item in call.keywords if item.arg == "default_factory")
+            elif self._dotted(call.func) == "dataclasses.field":
+                yield from (item.value for item in call.keywords)
         yield from (node.value for node in program.all(ast.Attribute, ast.FormattedValue))
-        yield from (part for node in program.all(ast.Compare) for part in (node.left, *node.comparators))
+        if _COMPARISONS.isdisjoint(self._defined):
+            yield from (part for node in program.all(ast.Compare) for part in (node.left, *node.comparators))
         yield from (node.cls for node in program.all(ast.MatchClass))
         mentions = [node.annotation for node in program.all(ast.arg, ast.AnnAssign)]
         mentions += [node.returns for node in program.all(ast.FunctionDef, ast.AsyncFunctionDef)]
         mentions += [node.type for node in program.all(ast.ExceptHandler)]
         mentions += [base for node in program.all(ast.ClassDef) for base in node.bases]
         for mention in mentions:
-            if mention is not None:
-                yield from ast.walk(mention)
+            parts = list(ast.walk(mention)) if mention is not None else []
+            if not any(isinstance(part, (ast.Call, ast.NamedExpr)) for part in parts):
+                yield from parts
+
+    def _only_asks(self, func: ast.expr) -> bool:
+        """Whether it is a function that tests by classes, or calls them, and is what its name says."""
+        if isinstance(func, ast.Name) and func.id not in self._rebound:
+            return func.id in _ASKS_FOR_CLASS and func.id not in self._defined
+        return self._dotted(func) == "collections.defaultdict" and getattr(func, "id", "") not in self._program.values
 
     def _dotted(self, node: Any) -> str | None:
         """The member of an imported module that the expression plainly is."""

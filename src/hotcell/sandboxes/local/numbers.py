@@ -1,4 +1,4 @@
-"""System call numbers by architecture, from the kernel's headers. Made by scripts/make_syscall_numbers.py."""
+"""System call numbers by machine, from the kernel's headers. Made by scripts/make_syscall_numbers.py."""
 
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
