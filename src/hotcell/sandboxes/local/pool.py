@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import os
 import select
 import threading
@@ -21,6 +22,7 @@ from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.worker import wire
 
+_log = logging.getLogger("hotcell")
 _MOST_STRANGERS = 4
 _PAUSE_SECONDS = 0.01
 _IDLE_SECONDS = 0.005
@@ -139,8 +141,9 @@ class Pool:
 
     def nudge(self) -> None:
         """Let the keeper look whether there is something to do."""
-        with contextlib.suppress(OSError):  # closed meanwhile
-            os.eventfd_write(self._wake, 1)
+        with self._lock:  # a number that was closed meanwhile may be somebody else's
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def wait_until_full(self, timeout_seconds: float) -> bool:
         """For benchmarks and at a server's start: True when every warm cell is there in time, pages touched."""
@@ -183,23 +186,32 @@ class Pool:
         self._fresh.clear()
         self._ending.clear()
         self._epoll.close()
-        os.close(self._wake)
+        with self._lock:
+            os.close(self._wake)
+            self._wake = -1
 
     def _keep(self) -> None:
-        while not self._closed:
-            # With nothing to do it sleeps until a cell ends or somebody nudges; else it tries again soon.
-            timeout = _PAUSE_SECONDS if (self._lacks() or self._fresh) and not self.broken else None
-            for handle, _ in self._epoll.poll(timeout):
-                if handle == self._wake:
-                    with contextlib.suppress(BlockingIOError):
-                        os.eventfd_read(self._wake)
-                else:
-                    self._see_end(handle)
-            if self._retiring and not self._held:
-                self.close()
+        try:
+            while not self._closed:
+                self._keep_once()
+        except Exception:  # noqa: BLE001  # the pool must not go on without its keeper: the next caller starts a new one
+            _log.exception("The keeper of a pool of cells failed")
+            self.broken = True
+
+    def _keep_once(self) -> None:
+        # With nothing to do it sleeps until a cell ends or somebody nudges; else it tries again soon.
+        timeout = _PAUSE_SECONDS if (self._lacks() or self._fresh) and not self.broken else None
+        for handle, _ in self._epoll.poll(timeout):
+            if handle == self._wake:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._wake)
             else:
-                self._refill()
-                self._touch_while_idle()
+                self._see_end(handle)
+        if self._retiring and not self._held:
+            self.close()
+        else:
+            self._refill()
+            self._touch_while_idle()
 
     def _lacks(self) -> bool:
         return len(self._touched) + len(self._fresh) < self._size and not self._retiring
