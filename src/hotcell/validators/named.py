@@ -83,9 +83,15 @@ def _assigned(exact: bytes, lower: bytes) -> Iterator[Span]:
     for keyword, pattern in _KEYS:
         for match in matches(lower, keyword, pattern):
             if span := _value_span(exact, match):
-                kind = _key_kind(_name(lower, keyword, match), exact[span[0] : span[1]])
-                if kind:
-                    yield *span, kind
+                yield from _key_span(_name(lower, keyword, match), exact, *span)
+
+
+def _key_span(name: bytes, exact: bytes, start: int, end: int) -> Iterator[Span]:
+    """The value if it is a key, or its part up to a Base64 padding, when something else is glued to that."""
+    if kind := _key_kind(name, exact[start:end]):
+        yield start, end, kind
+    elif (padding := exact.find(b"==", start, end - 2)) >= 0 and (kind := _key_kind(name, exact[start : padding + 2])):
+        yield start, padding + 2, kind
 
 
 def _value_span(exact: bytes, match: re.Match[bytes]) -> tuple[int, int] | None:
