@@ -29,7 +29,7 @@ from hotcell.worker import wire
 
 _TICK_SECONDS = 0.02
 _READY_SECONDS = 30.0
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
 _REPORT_BYTES = 1 << 20
 """Room in a report for everything but the value."""
 

@@ -85,7 +85,7 @@ def _receive(directory: str, touch: Callable[[], None]) -> dict[str, Any] | None
     request: dict[str, Any] | None = None
     files: _Files | None = None
     while True:
-        data = os.read(CHANNEL, 1 << 18)
+        data = os.read(CHANNEL, 1 << 16)  # larger ones are mapped and unmapped for each read
         if not data:
             return None
         for kind, payload in decoder.feed(data):
