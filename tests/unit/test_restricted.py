@@ -8,12 +8,14 @@ import html.entities
 import json
 import math
 import random
+import subprocess
 import sys
 import threading
 import time
 import types
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError
 from hotcell.policy import Policy
 from hotcell.results import IsolationLevel, Status
+from hotcell.sandboxes import restricted
 from hotcell.sandboxes.base import Cancellation, RunOutcome, RunRequest
 from hotcell.sandboxes.restricted import RestrictedPythonSandbox
 
@@ -131,13 +134,33 @@ class TestLimits:
         code = f"import time\nend = time.time() + 0.5\nwhile time.time() < end:\n{body}"
         assert run(sandbox, code, timeout_seconds=0.1).status is Status.TIMEOUT
 
-    def test_a_thread_in_a_c_call_is_left_behind_and_said_to_be(self, sandbox):
-        outcome = run(sandbox, "import time\ntime.sleep(4)", timeout_seconds=1)
-        assert outcome.status is Status.TIMEOUT
-        assert "still runs" in outcome.notes[1]
-        for thread in threading.enumerate():
-            if thread.name == "hotcell-cell":
-                thread.join()
+    def test_a_thread_in_a_c_call_is_left_behind_and_said_to_be(self):
+        # In a process of its own: a tracer, as of coverage, makes CPython 3.11 wait for the thread after all.
+        script = """
+import sys
+from hotcell.config import SandboxConfig
+from hotcell.policy import Policy
+from hotcell.sandboxes.base import RunRequest
+from hotcell.sandboxes.restricted import RestrictedPythonSandbox
+sandbox = RestrictedPythonSandbox(allow_no_isolation=True)
+outcome = sandbox.run(RunRequest(
+    code="import time\\ntime.sleep(6)",
+    config=SandboxConfig(timeout_seconds=1),
+    namespace=Policy.strict().namespace_rules(),
+))
+print(outcome.status.value, *outcome.notes, flush=True)
+"""
+        source = str(Path(restricted.__file__).parents[2])
+        environment = {"PYTHONPATH": source, "HOTCELL_ALLOW_NO_ISOLATION": "1"}
+        began = time.monotonic()
+        command = [sys.executable, "-c", script]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+            said = child.stdout.readline()
+            took = time.monotonic() - began
+            child.kill()
+        assert said.startswith("timeout ")
+        assert "still runs" in said
+        assert took < 6
 
     def test_a_flood_is_an_output_limit(self, sandbox):
         outcome = run(sandbox, "while True:\n    print('x' * 100)", output_bytes=5000)
