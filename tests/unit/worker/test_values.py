@@ -264,7 +264,7 @@ class TestLibraries:
             (np.array([1.0, np.inf]), [1.0, None]),
             (np.array(["2024-01-01", "NaT"], dtype="M8[D]"), ["2024-01-01", None]),
             (np.datetime64("2024-01-01"), "2024-01-01"),
-            (np.timedelta64("NaT"), None),
+            (np.timedelta64("NaT", "s"), None),
             (np.array([object, 1], dtype=object), [repr(object), 1]),
             (np.array(5), 5),
             (np.ma.array([1, 2], mask=[True, False]), [None, 2]),
