@@ -49,6 +49,7 @@ class Pool:
         self._lock = threading.Lock()
         # Weak: a cell that an exception took from its holder must not be kept by this alone.
         self._held: weakref.WeakSet[LocalCell] = weakref.WeakSet()
+        self._taking = 0
         self._made = 0
         self._started = time.monotonic()
         self._retiring = self._closed = False
@@ -75,6 +76,8 @@ class Pool:
     def take(self, limits: Limits) -> LocalCell:
         """A cell that is ready for its request. Raises SandboxError when none can be made."""
         with self._lock:
+            if self._retiring or self._closed:  # between the check and the end nobody may come in
+                raise SandboxCrashed("This fork server is being replaced; the new one takes over.")
             self._last_take = time.monotonic()
             outgrown = self._follow(limits)
             for ready in (self._touched, self._fresh):
@@ -82,12 +85,17 @@ class Pool:
                     cell = ready.popleft()
                     self._held.add(cell)
                     return cell
-        for old in outgrown:
-            self.release(old)
-        cell = self._make(limits)
-        with self._lock:
-            self._held.add(cell)
-        return cell
+            self._taking += 1
+        try:
+            for old in outgrown:
+                self.release(old)
+            cell = self._make(limits)
+            with self._lock:
+                self._held.add(cell)
+            return cell
+        finally:
+            with self._lock:
+                self._taking -= 1
 
     def _follow(self, limits: Limits) -> list[LocalCell]:
         """Count requests for other limits than the pool's; returns the cells that are of no use any more."""
@@ -207,7 +215,9 @@ class Pool:
                     os.eventfd_read(self._wake)
             else:
                 self._see_end(handle)
-        if self._retiring and not self._held:
+        with self._lock:
+            done = self._retiring and not self._held and not self._taking
+        if done:
             self.close()
         else:
             self._refill()
