@@ -367,4 +367,8 @@ def test_only_this_layer_stops_the_attack(proof: Proof, namespaced: bool, monkey
         with LocalSandbox(preload=["random"], isolation=proof.isolation, pool_size=0, without=missing) as sandbox:
             assert not set(sandbox.info.layers) & missing
             assert (proof.layer in sandbox.info.layers) is not succeeds
-            assert proof.attack(sandbox) is succeeds, f"without {sorted(missing) or 'nothing'}"
+            # One success proves that the layer was what stopped it; being stopped must hold each time.
+            seen = [proof.attack(sandbox)]
+            while succeeds and not seen[-1] and len(seen) < 4:
+                seen.append(proof.attack(sandbox))
+            assert seen[-1] is succeeds, f"without {sorted(missing) or 'nothing'}"
