@@ -15,6 +15,7 @@ import pytest
 
 from hotcell.results import IsolationLevel
 from hotcell.sandboxes.local import jail, kernel, layers, mounts
+from hotcell.sandboxes.local.zygote import PREPARE
 
 LIMITS = jail.Limits(
     memory_bytes=100 << 20,
@@ -190,7 +191,8 @@ def test_walking_stops_at_the_first_failure_and_names_its_layer() -> None:
 
 
 def test_the_limits_travel_unchanged() -> None:
-    assert jail.Limits(*jail.LIMITS.unpack(jail.LIMITS.pack(*LIMITS))) == LIMITS
+    number, *values = PREPARE.unpack(PREPARE.pack(7, *LIMITS))
+    assert (number, jail.Limits(*values)) == (7, LIMITS)
 
 
 # The layers as they are told.

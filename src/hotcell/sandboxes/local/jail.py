@@ -31,9 +31,6 @@ class Limits(NamedTuple):
     cpu_seconds: int
 
 
-LIMITS = struct.Struct("<7Q")
-
-
 class Step(NamedTuple):
     """One system call of the jail."""
 
@@ -66,7 +63,7 @@ def plan(
     baseline: tuple[int, int],
     without: frozenset[str],
 ) -> list[Step]:
-    """Every step from the fork to the last wall but the filter, which comes after (``filter_program``).
+    """Every step from the fork to the last wall but the filter, which comes after (``install_filter``).
 
     ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
     space and private data, in bytes.

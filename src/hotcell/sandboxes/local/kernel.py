@@ -52,15 +52,14 @@ def failure(what: str) -> OSError:
 
 # prctl operations, from <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
-PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
-PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
 PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 PR_SET_MDWE = 65
+PR_GET_MDWE = 66
 PR_MDWE_REFUSE_EXEC_GAIN = 1
 
 # <linux/securebits.h>: no power through uid 0, none kept over setuid, no ambient ones, and all of it locked.
@@ -77,8 +76,6 @@ CLONE_NEWIPC = 0x8000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
-
-PR_GET_MDWE = 66
 
 # mount flags, from <linux/mount.h>.
 MS_RDONLY = 1

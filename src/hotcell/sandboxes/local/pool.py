@@ -66,7 +66,7 @@ class Pool:
     @property
     def is_stale(self) -> bool:
         """True when a new fork server should take over: siblings share hash seed and addresses, so none lives long."""
-        return self.tainted or self._made > _MOST_CELLS or time.monotonic() - self._started > _MOST_SECONDS
+        return self.tainted or self._made > _MOST_CELLS or self.age_seconds > _MOST_SECONDS
 
     @property
     def age_seconds(self) -> float:
