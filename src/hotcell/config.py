@@ -24,7 +24,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "value_bytes": (1024, 1 << 28),
     "artifact_bytes": (0, 1 << 40),
     "artifact_count": (0, 100_000),
+    "display_bytes": (0, 1 << 28),
+    "display_count": (0, 10_000),
+    "pause_seconds": (0, 86_400),
 }
+_FIGURE_FORMATS = ("png", "svg")
 
 
 def _shown(value: object) -> str:
@@ -73,6 +77,18 @@ class SandboxConfig:
     artifact_count: int = 100
     """How many files are collected as artifacts."""
 
+    display_bytes: int = 16 * MiB
+    """All displays of one execution together, as JSON, in bytes."""
+
+    display_count: int = 100
+    """How many plots, tables and other displays are kept."""
+
+    figure_formats: tuple[str, ...] = ("png",)
+    """How figures are drawn: ``png``, ``svg`` or both; empty draws none."""
+
+    pause_seconds: float = 60.0
+    """How long its clock may stand still while the host works: a host tool, or a reader of the stream that is slow."""
+
     def __post_init__(self) -> None:
         for field, (least, most) in _RANGES.items():
             value = getattr(self, field)
@@ -83,6 +99,11 @@ class SandboxConfig:
             if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
                 span = f"a whole number from {least:,} to {most:,}" if whole else f"a number from {least:g} to {most:g}"
                 raise ConfigurationError(f"{field}={_shown(value)} is not allowed: give {span}.")
+
+        if not isinstance(self.figure_formats, tuple) or not set(self.figure_formats) <= set(_FIGURE_FORMATS):
+            raise ConfigurationError(
+                f"figure_formats={_shown(self.figure_formats)} is not allowed: give a tuple of 'png' and 'svg'."
+            )
 
     @property
     def effective_cpu_seconds(self) -> float:

@@ -5,6 +5,7 @@
     ├── SandboxError          the place where code runs
     │   ├── SandboxUnavailable    this host cannot give what was promised
     │   ├── SandboxCrashed        the fork server or the engine died under us
+    │   ├── SessionLost           a session's state is gone; says why
     │   └── PoolExhausted         no cell became free in time, or the host ran out of something
     ├── ProtocolError         the other side of the wire broke its rules
     └── QuotaExceeded         the admit hook refused this execution
@@ -33,6 +34,15 @@ class SandboxUnavailable(SandboxError):
 
 class SandboxCrashed(SandboxError):
     """The fork server or the engine died; the execution may have begun and has no result."""
+
+
+class SessionLost(SandboxError):
+    """The session's cell is gone and its state with it."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """One word: ``closed``, ``idle``, ``age``, ``calls``, ``timeout``, ``memory``, ``killed`` or ``host``."""
 
 
 class PoolExhausted(SandboxError):

@@ -60,12 +60,20 @@ class LocalCell:
         self.group: Group | None = None
         self._clock = (~self.pid << 3) | _CPUCLOCK_SCHED
         self._cpu_before = 0.0
+        self._measures = False
+        self._stopped: list[int] = []
+        """In a session between calls: pidfds of what else lives in it."""
         self._seen_seconds: dict[int, float] = {}
         self._dead_seconds = 0.0
         self._ending: Ending | None = None
         self._memory_before = 0
         self.peak_bytes = 0
         self.peak_processes = 1
+
+    def take_handles(self, handles: list[int]) -> None:
+        """What came with its word that it is ready: the filter's listener."""
+        if handles:
+            self.alarm = handles[0]
 
     def read_alarm(self) -> str:
         """The name of the system call that a process in it asked for and waits in; empty when it is gone."""
@@ -80,7 +88,14 @@ class LocalCell:
         return self.read_alarm() if any(event & select.POLLIN for _, event in poller.poll(0)) else ""
 
     def start_measuring(self) -> None:
-        """Remember what it had used when it was only prepared."""
+        """Count from here: at first from what it had used when it was only prepared, in a session from the last call."""
+        if self._measures:
+            self._cpu_before += self.cpu_seconds()
+            self.peak_processes = 1
+            if self.group is not None:
+                self.group.start_over()
+            return
+        self._measures = True
         with contextlib.suppress(OSError):  # it is dead; sending the request will tell
             self._cpu_before = time.clock_gettime(self._clock)
         if self.group is None:
@@ -151,9 +166,48 @@ class LocalCell:
 
     def kill(self) -> None:
         """Send SIGKILL; its namespace follows. Harmless when it is dead already or closed."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
         with self._lock, contextlib.suppress(OSError):
             if self._handle >= 0:
-                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+                signal.pidfd_send_signal(self._handle, number)
+
+    def interrupt(self) -> None:
+        """Send SIGINT to its first process, as Ctrl-C does. Harmless when it is dead already or closed."""
+        self._signal(signal.SIGINT)
+
+    def freeze(self) -> None:
+        """Stop every process in it, so that between the calls of a session nothing runs."""
+        self._signal(signal.SIGSTOP)
+        known: set[int] = set()
+        # What was forked while we looked is found by looking again; a stopped process forks no more.
+        while not self.is_quiet() and (others := set(self.processes()) - known - {self.pid}):
+            known |= others
+            for pid in others:
+                self._stop(pid)
+
+    def _stop(self, pid: int) -> None:
+        with contextlib.suppress(OSError):
+            handle = os.pidfd_open(pid)
+            self._stopped.append(handle)
+            if pid in self.processes():  # the number is not somebody else's by now
+                signal.pidfd_send_signal(handle, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let everything go on that ``freeze`` stopped."""
+        stopped, self._stopped = self._stopped, []
+        for handle in stopped:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(handle, signal.SIGCONT)
+            os.close(handle)
+        self._signal(signal.SIGCONT)
+
+    def is_dead(self) -> bool:
+        """True when it has come to its end, and everything in it."""
+        poller = select.poll()
+        poller.register(self.end, select.POLLIN)
+        return bool(poller.poll(0))
 
     def read_ending(self) -> Ending | None:
         """Its end, once ``end`` is readable; None when the fork server died without a word. May be asked again."""
@@ -173,7 +227,8 @@ class LocalCell:
         """Let go of every descriptor; it must have been killed before."""
         with self._lock:
             # The numbers are forgotten before they are closed: a second call must not close what others have by then.
-            handles = (self.stdout, self.stderr, self.end, self.alarm, self._handle)
+            handles = (self.stdout, self.stderr, self.end, self.alarm, self._handle, *self._stopped)
+            self._stopped = []
             self.stdout = self.stderr = self.end = self.alarm = self._handle = -1
             self.channel.close()
             for handle in handles:

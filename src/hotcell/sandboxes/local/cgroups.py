@@ -49,12 +49,16 @@ class Group:
                 )
                 self.write(*swap)
             self._limit_bytes = limit_bytes
-        if self._version == 1:
-            self.write(self._peak, "0")
         # Both files are open from here on, so that later a lack of descriptors cannot come between.
-        self._kills = self._read_kills()
+        self.start_over()
         self.peak_bytes()
         self.write("cgroup.procs", str(pid))
+
+    def start_over(self) -> None:
+        """Count from here, for the next call of a session; version 2 goes on counting its peak."""
+        if self._version == 1:
+            self.write(self._peak, "0")
+        self._kills = self._read_kills()
 
     def write(self, name: str, text: str) -> None:
         """Set one of the group's files."""

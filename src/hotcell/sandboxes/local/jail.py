@@ -29,6 +29,8 @@ class Limits(NamedTuple):
     disk_bytes: int
     disk_files: int
     cpu_seconds: int
+    branchable: int
+    """1 for a session that is to be forked; see ``branch``."""
 
 
 class Step(NamedTuple):

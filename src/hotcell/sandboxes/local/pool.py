@@ -49,6 +49,8 @@ class Pool:
         self._lock = threading.Lock()
         # Weak: a cell that an exception took from its holder must not be kept by this alone.
         self._held: weakref.WeakSet[LocalCell] = weakref.WeakSet()
+        self._kept: weakref.WeakSet[LocalCell] = weakref.WeakSet()
+        """By sessions, which are idle most of the time."""
         self._taking = 0
         self._made = 0
         self._started = time.monotonic()
@@ -67,6 +69,11 @@ class Pool:
     def is_stale(self) -> bool:
         """True when a new fork server should take over: siblings share hash seed and addresses, so none lives long."""
         return self.tainted or self._made > _MOST_CELLS or self.age_seconds > _MOST_SECONDS
+
+    @property
+    def is_retiring(self) -> bool:
+        """True when a new fork server has taken over."""
+        return self._retiring
 
     @property
     def age_seconds(self) -> float:
@@ -97,6 +104,24 @@ class Pool:
             with self._lock:
                 self._taking -= 1
 
+    def make_apart(self, limits: Limits) -> LocalCell:
+        """A cell for a session: it is made when it is asked for, under limits that nobody else has. Raises SandboxError.
+
+        Until it is released the pool does not retire.
+        """
+        with self._lock:
+            if self._retiring or self._closed:
+                raise SandboxCrashed("This fork server is being replaced; the new one takes over.")
+            self._taking += 1
+        try:
+            cell = self._make(limits)
+            with self._lock:
+                self._kept.add(cell)
+            return cell
+        finally:
+            with self._lock:
+                self._taking -= 1
+
     def _follow(self, limits: Limits) -> list[LocalCell]:
         """Count requests for other limits than the pool's; returns the cells that are of no use any more."""
         if limits == self._limits:
@@ -115,7 +140,7 @@ class Pool:
         cell = self.server.make(limits)
         self._made += 1
         try:
-            cell.alarm = wait_until_ready(cell)
+            cell.take_handles(wait_until_ready(cell))
         except BaseException:
             self.release(cell)
             raise
@@ -137,6 +162,7 @@ class Pool:
         cell.kill()
         with self._lock:
             self._held.discard(cell)
+            self._kept.discard(cell)
             if cell.released:
                 return
             cell.released = True
@@ -182,7 +208,7 @@ class Pool:
         """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._closed = True
-        for cell in self._held:  # by threads that are not here
+        for cell in [*self._held, *self._kept]:  # by threads that are not here
             cell.close()
         self._let_go()
         self.server.forget_in_fork()
@@ -216,7 +242,7 @@ class Pool:
             else:
                 self._see_end(handle)
         with self._lock:
-            done = self._retiring and not self._held and not self._taking
+            done = self._retiring and not self._held and not self._kept and not self._taking
         if done:
             self.close()
         else:

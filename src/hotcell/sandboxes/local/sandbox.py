@@ -14,21 +14,26 @@ from typing import ClassVar
 
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, SandboxUnavailable
-from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status, Usage
+from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
-from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse, text_of
+from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse
 from hotcell.sandboxes.local import landlock, layers, seccomp, verdict
-from hotcell.sandboxes.local.cell import Ending, LocalCell
+from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.kernel import has_mdwe
+from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
+from hotcell.sandboxes.local.session import LocalSession
 
 _LEVELS = (IsolationLevel.NAMESPACE, IsolationLevel.PROCESS)
 _ATTEMPTS = 3
 _LEAST_AGE_SECONDS = 10.0
 _MOST_PAUSE_SECONDS = 5.0
+_SESSION_CPU_SECONDS = 1 << 30
+"""The kernel counts CPU time by process, and a session's lives through many calls: our clock is alone with that limit."""
+_NEEDED_TO_FORK = frozenset({"pid-namespace", "mount-namespace", "user-namespace", "private-files"})
 _alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
 
 
@@ -44,6 +49,7 @@ class LocalSandbox(Sandbox):
     """
 
     name: ClassVar[str] = "local"
+    supports_streaming = supports_files = supports_displays = supports_tools = supports_sessions = True
 
     def __init__(
         self,
@@ -84,6 +90,11 @@ class LocalSandbox(Sandbox):
             self._known = (pool, self._info(pool))
         return self._known[1]
 
+    @property
+    def supports_fork(self) -> bool:
+        """A copy of a session needs namespaces of its own, so at level ``process`` there is none."""
+        return self.isolation is IsolationLevel.NAMESPACE and not self._without & _NEEDED_TO_FORK
+
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code once, in a cell that has run nothing before. Raises SandboxError for our own failures."""
         asked = time.monotonic()
@@ -102,6 +113,26 @@ class LocalSandbox(Sandbox):
                     raise
             finally:
                 pool.release(cell)
+        raise AssertionError("unreachable")
+
+    def open_session(self, first: RunRequest, *, branchable: bool = False) -> LocalSession:
+        """A cell for many runs, made now. Raises SandboxError, and ConfigurationError where it cannot be branchable."""
+        if branchable and not self.supports_fork:
+            raise ConfigurationError(
+                f"Sessions cannot fork at isolation level {self.isolation.value!r}: a copy would need a PID and mount "
+                "namespace of its own. `hotcell doctor` says how to get level 'namespace'; or leave out branchable=True."
+            )
+        limits = _limits(first.config)._replace(cpu_seconds=_SESSION_CPU_SECONDS, branchable=int(branchable))
+        for attempt in range(1, _ATTEMPTS + 1):
+            pool = self._started()
+            try:
+                cell = pool.make_apart(limits)
+            except SandboxCrashed:
+                pool.broken = not pool.is_retiring
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            return LocalSession(pool, cell, first)
         raise AssertionError("unreachable")
 
     def wait_until_warm(self, timeout_seconds: float = 30.0) -> bool:
@@ -206,12 +237,7 @@ class LocalSandbox(Sandbox):
         return SandboxInfo(name=self.name, isolation=server.level, layers=active)
 
     def _conclude(self, pool: Pool, cell: LocalCell, request: RunRequest, heard: Heard, waited: float) -> RunOutcome:
-        peak = cell.measure_peak()
-        # The kernel kills only at the limit, so below it there is nothing to read.
-        at_limit = peak + (1 << 20) >= request.config.memory_bytes
-        out_of_memory = at_limit and cell.group is not None and cell.group.was_out_of_memory()
-        cpu = cell.own_cpu_seconds()
-        ending: Ending | None = None
+        evidence = evidence_of(cell, heard, request)
         found: tuple[Artifact, ...] = ()
         notes: tuple[str, ...] = ()
         # A cell that has reported and holds one thread is condemned here and dies while we go on. Where anything else
@@ -219,42 +245,14 @@ class LocalSandbox(Sandbox):
         if heard.end is End.REPORT and not request.artifacts and cell.peak_processes == 1 and cell.is_quiet():
             pool.release(cell)
         else:
-            if heard.end is End.REPORT and (forbidden := cell.pending_alarm()):
-                heard.end, heard.problem = End.FORBIDDEN, forbidden
-            ending = pool.end(cell)
-            if ending is None:
-                raise SandboxCrashed(
-                    "The fork server died while the code ran; the execution has no result. The next call starts a new "
-                    "one. If this repeats, the host is out of memory, or somebody kills its processes."
-                )
-            cpu = max(cpu, ending.cpu_seconds)
+            evidence = bury(pool, cell, heard, evidence)
             if heard.directory >= 0:
                 found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, heard.given)
-        evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
             pool.tainted = True
-        report = heard.report
-        return RunOutcome(
-            status=status,
-            reason=reason,
-            decided_by=decided_by,
-            stdout=heard.output["stdout"].decode("utf-8", "replace"),
-            stderr=heard.output["stderr"].decode("utf-8", "replace"),
-            value=report.get("value") if status is Status.OK else None,
-            value_repr=text_of(report, "value_repr", 1 << 16) if status is Status.OK else None,
-            error=verdict.error_of(report) if report.get("outcome") in ("error", "exit") else None,
-            artifacts=found,
-            notes=notes,
-            usage=Usage(
-                wall_seconds=heard.seconds,
-                cpu_seconds=cpu,
-                peak_memory_bytes=max(0, peak),
-                processes=cell.peak_processes,
-                output_bytes=heard.output_bytes,
-            ),
-            acquire_seconds=waited,
-            run_seconds=heard.seconds,
+        return outcome_of(
+            (status, reason, decided_by), heard, evidence, artifacts=found, notes=notes, acquire_seconds=waited
         )
 
 
@@ -280,6 +278,7 @@ def _limits(config: SandboxConfig) -> Limits:
         disk_files=config.disk_files,
         # Our clock keeps this limit; the kernel's is behind it, and coarse, so that cells fit many timeouts.
         cpu_seconds=2 ** math.ceil(math.log2(config.effective_cpu_seconds + 2)),
+        branchable=0,
     )
 
 

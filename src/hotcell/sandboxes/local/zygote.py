@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from hotcell.sandboxes.local import jail, kernel, mounts, pages, seccomp
 from hotcell.worker import runner, serve
 
-PREPARE = struct.Struct("<8Q")
+PREPARE = struct.Struct("<9Q")
 """A number that the answer repeats, then ``jail.Limits``."""
 NUMBER = struct.Struct("<Q")
 MADE, REFUSED = b"M", b"R"
@@ -249,7 +249,7 @@ class Zygote:
         """In the child: streams, identity, jail, filter; then serve the one request. Whatever happens, it ends here."""
         try:
             listener, work = self._close(steps, handles, directory)
-            serve.serve(work, listener, lambda: pages.touch(self._pages))
+            serve.serve(work, [listener] if listener >= 0 else [], lambda: pages.touch(self._pages))
         except BaseException as error:  # noqa: BLE001  # nothing may go on in the fork server's own loop
             serve.fault(str(error))
         finally:
