@@ -47,13 +47,13 @@ class LocalCell:
         self.channel = socket.socket(fileno=handles[0])
         self.alarm = -1
         self.stdout, self.stderr, self.end, self._handle = handles[1:5]
-        self.pid = _pid_of(self._handle)
+        self.pid = pid_of(self._handle)
         self.init = 0
         if len(handles) > 5:
             try:
-                self.init = _pid_of(handles[5])
+                self.init = pid_of(handles[5])
             finally:
-                os.close(handles[5])
+                self._keep_init(handles[5])
         for handle in (self.stdout, self.stderr):
             os.set_blocking(handle, False)
         self.directory = directory
@@ -69,6 +69,12 @@ class LocalCell:
         self._memory_before = 0
         self.peak_bytes = 0
         self.peak_processes = 1
+
+    def _keep_init(self, handle: int) -> None:
+        os.close(handle)
+
+    def bury(self) -> None:
+        """Its first process is dead: see to it that nothing else of it lives. Here the fork server has done that."""
 
     def take_handles(self, handles: list[int]) -> None:
         """What came with its word that it is ready: the filter's listener."""
@@ -127,8 +133,7 @@ class LocalCell:
         try:
             if self.group is not None:
                 return self.group.tasks() == 1
-            tasks = len(os.listdir(f"/proc/{self.pid}/task"))
-            return tasks <= 1 and not _children(self.pid) and not (self.init and _children(self.init))
+            return len(os.listdir(f"/proc/{self.pid}/task")) <= 1 and self.processes() == [self.pid]
         except OSError:
             return False
 
@@ -136,13 +141,20 @@ class LocalCell:
         """Its processes, by the host's numbers."""
         found: list[int] = []
         waiting = [self.pid, self.init] if self.init else [self.pid]
+        strangers = self.strangers()
         while waiting:
             pid = waiting.pop()
+            if pid in strangers:
+                continue
             if pid != self.init:
                 found.append(pid)
             with contextlib.suppress(OSError):
                 waiting += _children(pid)
         return found
+
+    def strangers(self) -> frozenset[int]:
+        """Processes that are below its own and not of it."""
+        return frozenset()
 
     def holds_more_than(self, memory_bytes: int) -> bool:
         """True when all its processes together hold more on top of the preloaded heap; counts them on the way."""
@@ -212,8 +224,11 @@ class LocalCell:
     def read_ending(self) -> Ending | None:
         """Its end, once ``end`` is readable; None when the fork server died without a word. May be asked again."""
         if self._ending is None:
-            self._ending = self._decode_ending(os.read(self.end, END.size))
+            self._ending = self._look_at_end()
         return self._ending
+
+    def _look_at_end(self) -> Ending | None:
+        return self._decode_ending(os.read(self.end, END.size))
 
     def _decode_ending(self, data: bytes) -> Ending | None:
         if len(data) != END.size:
@@ -242,7 +257,7 @@ class LocalCell:
             self.close()
 
 
-def _pid_of(handle: int) -> int:
+def pid_of(handle: int) -> int:
     for line in Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines():
         if line.startswith("Pid:"):
             return int(line.split()[1])

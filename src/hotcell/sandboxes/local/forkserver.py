@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hotcell
@@ -22,6 +22,8 @@ from hotcell.sandboxes.local import cgroups, leftovers
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.cgroups import Groups
 from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.nested import NestedCell
+from hotcell.sandboxes.local.shells import SHELL
 from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 
 _START_TIMEOUT_SECONDS = 120.0
@@ -144,13 +146,12 @@ class ForkServer:
         if os.getpid() != self._owner:
             raise SandboxCrashed("This fork server belongs to the parent process.")
         try:
-            answer, handles = self._ask(limits)
+            answer, handles = self._ask(PREPARE.pack, *limits)
             if answer[:1] != MADE:
                 raise _refusal(answer)
-            cell = LocalCell(handles, answer[1:].decode() or None, limits)  # from here on the descriptors are its own
-            if self.groups:
-                cell.group = self.groups.take()
-                cell.group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES)
+            kind = NestedCell if limits.branchable else LocalCell
+            cell = kind(handles, answer[1:].decode() or None, limits)  # from here on the descriptors are its own
+            self.admit(cell)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise PoolExhausted(
@@ -160,22 +161,44 @@ class ForkServer:
             raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
         return cell
 
-    def _ask(self, limits: Limits) -> tuple[bytes, list[int]]:
+    def make_shell(self, namespaces: list[int], limits: Limits) -> list[int]:
+        """A place for a copy of a session, whose user and PID namespaces are given.
+
+        Returns the place's mount and PID namespaces and a pidfd of its init, which are the caller's to close. Raises PoolExhausted or SandboxCrashed.
+        """
+        try:
+            answer, handles = self._ask(SHELL.pack, limits.disk_bytes, limits.disk_files, 0, handles=namespaces)
+        except OSError as error:
+            raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
+        if answer[:1] != MADE:
+            raise _refusal(answer)
+        return handles
+
+    def admit(self, cell: LocalCell) -> None:
+        """Put a cell into a memory group of its own, where there are groups. Raises OSError."""
+        if self.groups:
+            cell.group = self.groups.take()
+            cell.group.admit(cell.pid, cell.limits.memory_bytes + GROUP_SLACK_BYTES)
+
+    def _ask(
+        self, pack: Callable[..., bytes], *numbers: int, handles: Sequence[int] = ()
+    ) -> tuple[bytes, list[int]]:
         with self._lock:
             self._asked += 1
-            self._control.send(PREPARE.pack(self._asked, *limits))
+            socket.send_fds(self._control, [pack(self._asked, *numbers)], handles)
             while True:
-                answer, handles = receive(self._control, 1024, _MAX_HANDLES)
+                answer, received = receive(self._control, 1024, _MAX_HANDLES)
                 if not answer or NUMBER.unpack_from(answer)[0] == self._asked:
-                    return answer[NUMBER.size :], handles
+                    return answer[NUMBER.size :], received
                 # An exception once came between a question and its answer; that cell ends when nobody holds it.
-                for handle in handles:
+                for handle in received:
                     os.close(handle)
 
     def recycle(self, cell: LocalCell) -> None:
         """After a cell's end was read: forget its traces."""
         if cell.group and self.groups:
-            self.groups.give_back(cell.group)
+            # What a session and its copies share stays charged to whoever had it first, so nobody else gets that group.
+            self.groups.give_back(cell.group, is_clean=not cell.limits.branchable)
         if cell.directory:
             remove_tree(cell.directory)
 

@@ -44,6 +44,19 @@ def call(name: str, *arguments: Argument) -> int:
     return result
 
 
+_SIG_SETMASK, _EVERY_SIGNAL = 2, b"\xff" * 8
+
+
+def block_signals() -> None:
+    """All of them. Raw, as the C library keeps two signals out of every mask it sets."""
+    call("rt_sigprocmask", _SIG_SETMASK, _EVERY_SIGNAL, None, len(_EVERY_SIGNAL))
+
+
+def unblock_signals() -> None:
+    """All of them."""
+    call("rt_sigprocmask", _SIG_SETMASK, bytes(len(_EVERY_SIGNAL)), None, len(_EVERY_SIGNAL))
+
+
 def failure(what: str) -> OSError:
     """The OSError for the call that just failed."""
     number = ctypes.get_errno()
@@ -88,6 +101,7 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
+CAP_SYS_CHROOT, CAP_SYS_ADMIN = 18, 21  # <linux/capability.h>
 LAST_CAPABILITY = 40  # CAP_CHECKPOINT_RESTORE, Linux 5.9; dropping one the kernel has not fails harmlessly
 CAPABILITY_VERSION_3 = 0x20080522
 

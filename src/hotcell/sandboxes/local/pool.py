@@ -139,12 +139,20 @@ class Pool:
     def _make(self, limits: Limits) -> LocalCell:
         cell = self.server.make(limits)
         self._made += 1
+        self._receive(cell)
+        return cell
+
+    def _receive(self, cell: LocalCell) -> None:
         try:
             cell.take_handles(wait_until_ready(cell))
         except BaseException:
             self.release(cell)
             raise
-        return cell
+
+    def keep_copy(self, cell: LocalCell) -> None:
+        """A cell that came about as a copy of another is ours to bury, too."""
+        with self._lock:
+            self._kept.add(cell)
 
     def end(self, cell: LocalCell) -> Ending | None:
         """Kill the cell and wait until nothing in it lives. None when the fork server died with it."""
@@ -152,6 +160,7 @@ class Pool:
         ending = cell.read_ending() if _becomes_readable(cell.end, _END_TIMEOUT_SECONDS) else None
         if ending is None:
             self.broken = True
+        cell.bury()
         return ending
 
     def release(self, cell: LocalCell) -> None:
@@ -261,6 +270,7 @@ class Pool:
         self._forget(cell)
 
     def _forget(self, cell: LocalCell) -> None:
+        cell.bury()
         cell.close()
         self.server.recycle(cell)
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from hotcell.errors import SandboxCrashed, SessionLost
+from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SessionLost
 from hotcell.results import Artifact, Status
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, SandboxSession
@@ -14,6 +14,8 @@ from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse
 from hotcell.sandboxes.files import WorkFiles
 from hotcell.sandboxes.local import verdict
 from hotcell.sandboxes.local.cell import LocalCell
+from hotcell.sandboxes.local.copying import copy
+from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
 
@@ -33,8 +35,10 @@ class LocalSession(SandboxSession):
     """Belongs to the process that opened it. ``first`` has no code: it makes the namespace, before any code is seen."""
 
     def __init__(self, pool: Pool, cell: LocalCell, first: RunRequest) -> None:
+        """Take the cell over; on failure it is released."""
         self._pool = pool
         self._cell = cell
+        self._first = first
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._lost: tuple[str, str] | None = None
@@ -79,6 +83,25 @@ class LocalSession(SandboxSession):
                 self._lose_between_calls()
                 self._require()
             return self._conclude(request, heard, time.monotonic() - asked - heard.seconds)
+
+    def fork(self, *, keep_random: bool = False) -> LocalSession:
+        """A copy of it in a place of its own, with all that it has in memory and in its work directory."""
+        with self._lock:
+            self._require()
+            if not isinstance(self._cell, NestedCell):
+                raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
+            self._cell.thaw()
+            try:
+                cell = copy(self._pool.server, self._cell, keep_random=keep_random)
+            finally:
+                self._cell.freeze()
+            self._pool.keep_copy(cell)
+            try:
+                self._pool.server.admit(cell)
+            except OSError as error:
+                self._pool.release(cell)
+                raise PoolExhausted(f"A session could not be copied: {error}. Free memory groups.") from error
+            return LocalSession(self._pool, cell, self._first)
 
     def close(self) -> None:
         """End its process, and everything in it."""

@@ -25,7 +25,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from hotcell.sandboxes.local import jail, kernel, mounts, pages, seccomp
+from hotcell.sandboxes.local import branch, jail, kernel, mounts, pages, seccomp, shells
 from hotcell.worker import runner, serve
 
 PREPARE = struct.Struct("<9Q")
@@ -36,19 +36,20 @@ END = struct.Struct("<iQQ")
 """Wait status, user and system CPU time in microseconds, of the cell's process and the children it waited for."""
 
 _STACK_BYTES = 1 << 16
-_SIG_SETMASK, _EVERY_SIGNAL = 2, b"\xff" * 8
 _FIRST_SLOT_ID, _SLOT_COUNT = 1000, 60_000
 
 
 class _Cell:
     """A cell that is alive, as the fork server sees it."""
 
-    def __init__(self, pid: int, init: int, end: int, directory: str | None) -> None:
+    def __init__(self, pid: int, init: int, end: int, directory: str | None, *, keeps_init: bool) -> None:
         self.pid = pid
         self.init = init
         """PID 1 of its namespace; 0 without one."""
         self.end = end
         self.directory = directory
+        self.keeps_init = keeps_init
+        """Copies of it live below its PID namespace: the application ends that, and not we."""
         self.handles: list[int] = []
         self.verdict = b""
 
@@ -67,6 +68,8 @@ class Zygote:
         self._counted = bool(config["cgroups"])
         self._slot = 0
         self._cells: dict[int, tuple[_Cell, int]] = {}
+        self._makers: dict[int, int] = {}
+        """Pidfds and PIDs of the children that make shells."""
         self._plans: dict[jail.Limits, list[jail.Step]] = {}
         self._epoll = select.epoll()
         self._ruleset: int | None = None
@@ -99,6 +102,9 @@ class Zygote:
         self._filter = seccomp.Filter(
             seccomp.assemble(seccomp.rules(processes=self._namespaced, own_pid=None, counted=self._counted))
         )
+        self._branchable_filter = seccomp.Filter(
+            seccomp.assemble(seccomp.rules(processes=True, own_pid=None, counted=self._counted, branchable=True))
+        )
         gc.collect()
         kernel.libc.malloc_trim(0)
         gc.freeze()
@@ -125,10 +131,17 @@ class Zygote:
                 if handle == self._supervisor:
                     self._end()
                 elif handle == control:
-                    request = self._control.recv(PREPARE.size)
+                    request, handles, _, _ = socket.recv_fds(self._control, PREPARE.size, 2)
                     if not request:
                         self._end()
-                    self._make(request)
+                    if len(request) == PREPARE.size:
+                        self._make(request)
+                    else:
+                        self._make_shell(request, handles)
+                elif handle in self._makers:
+                    self._epoll.unregister(handle)
+                    os.close(handle)
+                    os.waitpid(self._makers.pop(handle), 0)
                 else:
                     self._reap(handle)
 
@@ -175,10 +188,10 @@ class Zygote:
         directory = self._make_directory()
         if "reseed" not in self._without:
             pages.reseed_libraries()
-        init, init_handle = self._start_init()
+        init, init_handle = self._fork_init() if limits.branchable else self._start_init()
         pid = kernel.fork()
         if pid == 0:
-            self._become_cell(steps, (their_wire, their_out, their_err), directory)
+            self._become_cell(steps, (their_wire, their_out, their_err), directory, limits)
         if init:
             kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
         if pid < 0:
@@ -187,7 +200,7 @@ class Zygote:
                 os.waitpid(init, 0)
                 os.close(init_handle)
             raise kernel.failure("fork")
-        cell = _Cell(pid, init, our_end, directory)
+        cell = _Cell(pid, init, our_end, directory, keeps_init=bool(limits.branchable))
         handle = os.pidfd_open(pid)
         cell.handles = [handle, init_handle] if init else [handle]
         self._cells[handle] = (cell, 0)
@@ -233,30 +246,80 @@ class Zygote:
         if not self._namespaced or "pid-namespace" in self._without:
             return 0, -1
         # It inherits this mask for good: with a handler left by some library, a signal from inside would run it, in our
-        # memory. Raw, as the C library keeps two signals out of every mask it sets.
-        kernel.call("rt_sigprocmask", _SIG_SETMASK, _EVERY_SIGNAL, None, len(_EVERY_SIGNAL))
+        # memory.
+        kernel.block_signals()
         # With our table of descriptors, not a copy of it: a copy would hold every wire open for as long as it lives.
         flags = kernel.CLONE_VM | kernel.CLONE_FILES | kernel.CLONE_NEWPID | signal.SIGCHLD
         init = self._clone(self._pause, self._stack_top, flags, None)
-        kernel.call("rt_sigprocmask", _SIG_SETMASK, bytes(len(_EVERY_SIGNAL)), None, len(_EVERY_SIGNAL))
+        kernel.unblock_signals()
         if init < 0:
             raise kernel.failure("clone")
         handle = os.pidfd_open(init)
         kernel.call("setns", handle, kernel.CLONE_NEWPID)
         return init, handle
 
-    def _become_cell(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> NoReturn:
+    def _fork_init(self) -> tuple[int, int]:
+        """The same for a session that may be copied. Its init must bury the copies, so it is a process of its own."""
+        kernel.call("unshare", kernel.CLONE_NEWPID)
+        init = kernel.fork()
+        if init == 0:
+            shells.become_init()
+        if init < 0:
+            kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
+            raise kernel.failure("fork")
+        return init, os.pidfd_open(init)
+
+    def _make_shell(self, request: bytes, handles: list[int]) -> None:
+        """A place for a copy of a session; the answer comes from the child that makes it."""
+        number, disk_bytes, disk_files, _ = shells.SHELL.unpack(request)
+        head = NUMBER.pack(number)
+        try:
+            user_namespace, pid_namespace = handles
+            kernel.call("setns", pid_namespace, kernel.CLONE_NEWPID)
+            try:
+                maker = kernel.fork()
+                if maker == 0:
+                    limits = jail.Limits(0, 0, 0, 0, disk_bytes, disk_files, 0, 1)
+                    shells.make(self._control, head, limits, self._links, (user_namespace, pid_namespace))
+            finally:
+                kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
+            if maker < 0:
+                raise kernel.failure("fork")
+            handle = os.pidfd_open(maker)
+            self._makers[handle] = maker
+            self._epoll.register(handle, select.EPOLLIN)
+        except (OSError, ValueError) as error:
+            self._control.send(head + REFUSED + str(error).encode()[:500])
+        finally:
+            for handle in handles:
+                os.close(handle)
+
+    def _become_cell(
+        self,
+        steps: list[jail.Step],
+        handles: tuple[int, int, int],
+        directory: str | None,
+        limits: jail.Limits,
+    ) -> NoReturn:
         """In the child: streams, identity, jail, filter; then serve the one request. Whatever happens, it ends here."""
         try:
-            listener, work = self._close(steps, handles, directory)
-            serve.serve(work, [listener] if listener >= 0 else [], lambda: pages.touch(self._pages))
+            work = self._close(steps, handles, directory)
+            if limits.branchable:
+                told = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("user", "pid")]
+                seccomp.install(self._branchable_filter)
+            else:
+                told = [] if "seccomp" in self._without else [seccomp.install(self._own_filter(), with_listener=True)]
+            serve.serve(work, told, lambda: pages.touch(self._pages), self._split if limits.branchable else None)
         except BaseException as error:  # noqa: BLE001  # nothing may go on in the fork server's own loop
             serve.fault(str(error))
         finally:
             os._exit(1)
 
-    def _close(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> tuple[int, str]:
-        """Put every layer on; returns the filter's listener (-1 without one) and the work directory. Raises OSError."""
+    def _split(self, order: dict[str, Any], handles: list[int]) -> bool:
+        return branch.split(order, handles, self._shared)
+
+    def _close(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> str:
+        """Put every layer on but the filter; returns the work directory. Raises OSError."""
         their_wire, their_out, their_err = handles
         os.dup2(their_out, 1)
         os.dup2(their_err, 2)
@@ -276,8 +339,7 @@ class Zygote:
             self._close_descriptors()
         if "reseed" not in self._without:
             pages.reseed()
-        listener = -1 if "seccomp" in self._without else jail.install_filter(self._own_filter())
-        return listener, work
+        return work
 
     def _close_descriptors(self) -> None:
         """All but the streams, the wire, and files that libraries hold open: those each cell has opened anew."""
@@ -323,15 +385,18 @@ class Zygote:
         os.close(handle)
         if waiting_for_init:
             os.waitpid(cell.init, 0)
+            if cell.keeps_init:
+                return
         else:
             _, status, used = os.wait4(cell.pid, 0)
             cell.verdict = END.pack(status, int(used.ru_utime * 1e6), int(used.ru_stime * 1e6))
             if cell.init:
-                os.kill(cell.init, signal.SIGKILL)
                 init_handle = cell.handles[1]
                 self._cells[init_handle] = (cell, 1)
                 self._epoll.register(init_handle, select.EPOLLIN)
-                return
+                if not cell.keeps_init:
+                    os.kill(cell.init, signal.SIGKILL)
+                    return
         try:
             os.write(cell.end, cell.verdict)
         except BrokenPipeError:
@@ -340,7 +405,16 @@ class Zygote:
 
 
 def _descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+    # Without the listing's own: its number is free again, and the next file that a library opens gets it.
+    return {handle for handle in map(int, os.listdir("/proc/self/fd")) if _is_open(handle)}
+
+
+def _is_open(handle: int) -> bool:
+    try:
+        os.fstat(handle)
+    except OSError:
+        return False
+    return True
 
 
 def _readable_files(handles: set[int]) -> dict[int, str]:

@@ -1,0 +1,158 @@
+"""A session's process splits in two; runs inside the wall, in that process and its copy.
+
+The copy moves into a shell that the trusted side made (``shells``). Nothing here keeps hostile code from anything: what
+it can reach is decided by the descriptors it is given and by the kernel. What is done here keeps honest code apart from
+its copy: files, pipes and shared memory that both would hold.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import mmap
+import os
+import random
+import stat
+import sys
+import warnings
+from typing import Any
+
+from hotcell.sandboxes.local import jail, kernel, mounts, pages
+from hotcell.worker import awaiting, serve, treecopy
+
+_NOTHING = os.devnull
+_DEVICE = stat.S_ISCHR
+_MOST_HANDLES = 1 << 16
+_MAP_FIXED = 0x10
+
+
+def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int]]) -> bool:
+    """Make the copy; True in it, False in the original. ``handles``: the shell's mount and PID namespaces, and the copy's
+    wire, stdout and stderr. Whatever fails ends the copy, which the other side sees.
+    """
+    mount, pid, *streams = handles
+    old = os.open(mounts.CELL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    state = _random_state() if order["keep_random"] else None
+    # What exists now is out of the collector's sight, or its first run in the copy would copy every page.
+    gc.freeze()
+    child = _fork()
+    if child:
+        gc.unfreeze()
+        for handle in (*handles, old):
+            os.close(handle)
+        os.waitpid(child, 0)
+        return False
+    try:
+        _enter(mount, pid)
+        if kernel.fork():
+            os._exit(0)
+        _settle(old, streams, shared)
+        _renew_random(state)
+    except BaseException as error:  # noqa: BLE001  # the copy must not go on in the original's place
+        os.write(2, f"the copy failed: {error}\n".encode())
+        os._exit(1)
+    return True
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads do not come along: documented
+        return os.fork()
+
+
+def _enter(mount: int, pid: int) -> None:
+    """Move in. The next child is in the PID namespace; capabilities are in effect only here."""
+    jail.use_capabilities(jail.TO_BRANCH)
+    kernel.call("setns", pid, kernel.CLONE_NEWPID)
+    kernel.call("setns", mount, kernel.CLONE_NEWNS)
+    jail.use_capabilities(0)
+
+
+def _settle(old: int, streams: list[int], shared: list[tuple[int, int]]) -> None:
+    """Take over the new streams, files and memory, and let go of all that the original has as well."""
+    where = os.fstat(old).st_dev
+    for number, handle in zip((serve.CHANNEL, 1, 2), streams, strict=True):
+        os.dup2(handle, number)
+    os.chdir(mounts.WORK)
+    treecopy.copy_tree(old, mounts.CELL)
+    _renew_descriptors(where, keep={0, 1, 2, serve.CHANNEL})
+    _renew_mappings(shared)
+    awaiting.forget()
+
+
+def _renew_descriptors(where: int, keep: set[int]) -> None:
+    """Open our own copy of each file; close what is the original's, or put the null device in the place of a pipe."""
+    null = os.open(_NOTHING, os.O_RDWR | os.O_CLOEXEC)
+    for name in os.listdir("/proc/self/fd"):
+        handle = int(name)
+        if handle in keep or handle == null:
+            continue
+        try:
+            status = os.fstat(handle)
+        except OSError:
+            continue  # the listing's own
+        if status.st_dev == where and stat.S_ISREG(status.st_mode):
+            _reopen(handle)
+        elif status.st_dev == where:
+            os.close(handle)
+        elif not (stat.S_ISREG(status.st_mode) or _DEVICE(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            os.dup2(null, handle, inheritable=os.get_inheritable(handle))
+    os.close(null)
+
+
+def _reopen(handle: int) -> None:
+    """The same file in the copy's own tree, at the same place; one that has no name any more gets a copy without one."""
+    path = os.readlink(f"/proc/self/fd/{handle}")
+    flags = fcntl.fcntl(handle, fcntl.F_GETFL)
+    place = os.lseek(handle, 0, os.SEEK_CUR)
+    inheritable = os.get_inheritable(handle)
+    if path.endswith(" (deleted)") or not path.startswith(mounts.CELL):
+        own = os.open(f"{mounts.CELL}/{mounts.DIRECTORIES[1]}", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        if flags & os.O_ACCMODE != os.O_WRONLY:
+            treecopy.copy_content(handle, own)
+    else:
+        own = os.open(path, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC) | os.O_CLOEXEC)
+    os.dup2(own, handle, inheritable=inheritable)
+    os.close(own)
+    os.lseek(handle, place, os.SEEK_SET)
+
+
+def _renew_mappings(shared: list[tuple[int, int]]) -> None:
+    """Files of the original that are mapped become the copy's; nameless shared memory becomes private."""
+    nameless = [area for area in pages.shared_areas() if area not in shared]
+    pages.make_private(nameless)
+    for start, end, permissions, offset, path in _mapped_files():
+        writable = mmap.PROT_WRITE if "w" in permissions else 0
+        own = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+        kernel.call("mmap", start, end - start, mmap.PROT_READ | writable, mmap.MAP_SHARED | _MAP_FIXED, own, offset)
+        os.close(own)
+
+
+def _mapped_files() -> list[tuple[int, int, str, int, str]]:
+    found = []
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            span, permissions, offset, _, _, *path = line.split(maxsplit=5)
+            if path and permissions.endswith("s") and path[0].startswith(mounts.CELL):
+                start, end = (int(part, 16) for part in span.split("-"))
+                found.append((start, end, permissions, int(offset, 16), path[0].rstrip("\n")))
+    return found
+
+
+def _random_state() -> tuple[Any, Any]:
+    numpy_random: Any = sys.modules.get("numpy.random")
+    return random.getstate(), numpy_random and numpy_random.get_state()
+
+
+def _renew_random(state: tuple[Any, Any] | None) -> None:
+    """Go on as the original would have, or with numbers of its own."""
+    numpy_random: Any = sys.modules.get("numpy.random")
+    if state is None:
+        pages.reseed()
+        pages.reseed_libraries()
+        return
+    random.setstate(state[0])
+    if numpy_random and state[1] is not None:
+        numpy_random.set_state(state[1])
+
+
