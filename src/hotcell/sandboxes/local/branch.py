@@ -12,9 +12,11 @@ import gc
 import mmap
 import os
 import random
+import re
 import stat
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from hotcell.sandboxes.local import jail, kernel, mounts, pages
@@ -22,8 +24,8 @@ from hotcell.worker import awaiting, serve, treecopy
 
 _NOTHING = os.devnull
 _DEVICE = stat.S_ISCHR
-_MOST_HANDLES = 1 << 16
 _MAP_FIXED = 0x10
+_SHARED = re.compile(rb"^\S+ [r-][w-][x-]s ", re.MULTILINE)
 
 
 def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int]]) -> bool:
@@ -35,17 +37,15 @@ def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int
     state = _random_state() if order["keep_random"] else None
     # What exists now is out of the collector's sight, or its first run in the copy would copy every page.
     gc.freeze()
-    child = _fork()
-    if child:
+    is_copy = _fork_into(pid)
+    if not is_copy:
         gc.unfreeze()
         for handle in (*handles, old):
             os.close(handle)
-        os.waitpid(child, 0)
         return False
     try:
-        _enter(mount, pid)
-        if kernel.fork():
-            os._exit(0)
+        kernel.call("setns", mount, kernel.CLONE_NEWNS)
+        jail.use_capabilities(0)
         _settle(old, streams, shared)
         _renew_random(state)
     except BaseException as error:  # noqa: BLE001  # the copy must not go on in the original's place
@@ -54,18 +54,32 @@ def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int
     return True
 
 
-def _fork() -> int:
+def _fork_into(pid: int) -> bool:
+    """Fork; the copy is in the PID namespace, has the capabilities in effect, and is this process's sibling."""
+    has_threads = len(os.listdir("/proc/self/task")) > 1
+    # A lock that another thread holds would stay locked in a copy: then the C library and Python must get ready for it,
+    # which only an ordinary fork does, and the copy is the child of a child that ends.
+    if has_threads and (child := _fork_with_threads()):
+        os.waitpid(child, 0)
+        return False
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    jail.use_capabilities(jail.TO_BRANCH)
+    kernel.call("setns", pid, kernel.CLONE_NEWPID)
+    if kernel.fork_sibling() == 0:
+        os.close(own)
+        return True
+    if has_threads:
+        os._exit(0)
+    kernel.call("setns", own, kernel.CLONE_NEWPID)
+    jail.use_capabilities(0)
+    os.close(own)
+    return False
+
+
+def _fork_with_threads() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # other threads do not come along: documented
         return os.fork()
-
-
-def _enter(mount: int, pid: int) -> None:
-    """Move in. The next child is in the PID namespace; capabilities are in effect only here."""
-    jail.use_capabilities(jail.TO_BRANCH)
-    kernel.call("setns", pid, kernel.CLONE_NEWPID)
-    kernel.call("setns", mount, kernel.CLONE_NEWNS)
-    jail.use_capabilities(0)
 
 
 def _settle(old: int, streams: list[int], shared: list[tuple[int, int]]) -> None:
@@ -119,24 +133,24 @@ def _reopen(handle: int) -> None:
 
 def _renew_mappings(shared: list[tuple[int, int]]) -> None:
     """Files of the original that are mapped become the copy's; nameless shared memory becomes private."""
-    nameless = [area for area in pages.shared_areas() if area not in shared]
-    pages.make_private(nameless)
-    for start, end, permissions, offset, path in _mapped_files():
+    with open("/proc/self/maps", "rb", buffering=0) as file:
+        maps = file.readall()
+    if not _SHARED.search(maps):
+        return  # the common case: no line is worth a look
+    pages.make_private([area for area in pages.shared_areas() if area not in shared])
+    for start, end, permissions, offset, path in _mapped_files(maps.decode(errors="replace")):
         writable = mmap.PROT_WRITE if "w" in permissions else 0
         own = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         kernel.call("mmap", start, end - start, mmap.PROT_READ | writable, mmap.MAP_SHARED | _MAP_FIXED, own, offset)
         os.close(own)
 
 
-def _mapped_files() -> list[tuple[int, int, str, int, str]]:
-    found = []
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            span, permissions, offset, _, _, *path = line.split(maxsplit=5)
-            if path and permissions.endswith("s") and path[0].startswith(mounts.CELL):
-                start, end = (int(part, 16) for part in span.split("-"))
-                found.append((start, end, permissions, int(offset, 16), path[0].rstrip("\n")))
-    return found
+def _mapped_files(maps: str) -> Iterator[tuple[int, int, str, int, str]]:
+    for line in maps.splitlines():
+        span, permissions, offset, _, _, *path = line.split(maxsplit=5)
+        if path and permissions.endswith("s") and path[0].startswith(mounts.CELL):
+            start, end = (int(part, 16) for part in span.split("-"))
+            yield start, end, permissions, int(offset, 16), path[0]
 
 
 def _random_state() -> tuple[Any, Any]:
@@ -154,5 +168,3 @@ def _renew_random(state: tuple[Any, Any] | None) -> None:
     random.setstate(state[0])
     if numpy_random and state[1] is not None:
         numpy_random.set_state(state[1])
-
-

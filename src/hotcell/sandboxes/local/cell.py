@@ -139,8 +139,10 @@ class LocalCell:
 
     def processes(self) -> list[int]:
         """Its processes, by the host's numbers."""
+        return self._walk([self.pid, self.init] if self.init else [self.pid])
+
+    def _walk(self, waiting: list[int]) -> list[int]:
         found: list[int] = []
-        waiting = [self.pid, self.init] if self.init else [self.pid]
         strangers = self.strangers()
         while waiting:
             pid = waiting.pop()
@@ -216,7 +218,9 @@ class LocalCell:
         self._signal(signal.SIGCONT)
 
     def is_dead(self) -> bool:
-        """True when it has come to its end, and everything in it."""
+        """True when it has come to its end, and everything in it; also when it was let go of."""
+        if self.released:
+            return True
         poller = select.poll()
         poller.register(self.end, select.POLLIN)
         return bool(poller.poll(0))

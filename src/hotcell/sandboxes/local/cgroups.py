@@ -149,7 +149,8 @@ class Groups:
         with self._lock:
             if group.is_fresh and is_clean:
                 self._free.append(group)
-            else:
+                return
+            with contextlib.suppress(OSError):  # a process is still in it: it goes with all the others, at the end
                 group.remove()
                 self._all.remove(group)
 

@@ -10,7 +10,7 @@ import struct
 
 from hotcell.errors import PoolExhausted, SandboxCrashed
 from hotcell.sandboxes.local.forkserver import ForkServer
-from hotcell.sandboxes.local.nested import CopiedCell, NestedCell, verify_copy
+from hotcell.sandboxes.local.nested import NestedCell, is_first_in
 from hotcell.worker import wire
 
 _READY_SECONDS = 30.0
@@ -18,7 +18,7 @@ _CREDENTIALS = struct.Struct("<3i")
 """``struct ucred``: the sender's PID in our namespace, by the kernel's word; uid and gid."""
 
 
-def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> CopiedCell:
+def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> NestedCell:
     """A copy of ``cell``, which waits for its next request and is not frozen. Raises SandboxError.
 
     ConfigurationError when it is too deep.
@@ -26,42 +26,38 @@ def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> CopiedCe
     cell.require_room()
     with contextlib.ExitStack() as ours:
         try:
-            handles = server.make_shell(cell.namespaces, cell.limits)
-            for handle in handles:
+            shell = cell.take_spare() or server.make_shell(cell.namespaces, cell.limits)
+            for handle in shell:
                 ours.callback(os.close, handle)
-            channel, stdout, stderr, theirs = _streams(ours)
+            channel, outputs, theirs = _streams(ours)
             try:
                 order = wire.encode(wire.FORK, json.dumps({"keep_random": keep_random}).encode())
                 cell.channel.settimeout(_READY_SECONDS)
-                socket.send_fds(cell.channel, [order], [*handles[:2], *theirs])
+                socket.send_fds(cell.channel, [order], [shell.mount, shell.pid, *theirs])
             finally:
                 for handle in theirs:
                     os.close(handle)
-            pid = _wait_until_moved_in(channel, stderr, handles[2])
-            made = CopiedCell((channel, stdout, stderr), pid, os.dup(handles[2]), cell.limits)
+            pid = _wait_until_moved_in(channel, outputs[1], shell.init)
+            process = os.pidfd_open(pid)
+            ours.pop_all()  # all of it is the copy's from here on
+            return NestedCell((channel.detach(), *outputs), process, shell, cell.limits, origin=cell)
         except OSError as error:
             raise PoolExhausted(f"A session could not be copied: {error}. Free descriptors or memory.") from error
-        made.namespaces = [os.dup(cell.namespaces[0]), os.dup(handles[1])]
-        ours.pop_all()  # they are the copy's
-        for handle in handles:
-            os.close(handle)
-    cell.adopt(made)
-    return made
 
 
-def _streams(ours: contextlib.ExitStack) -> tuple[socket.socket, int, int, list[int]]:
-    """Wire, stdout and stderr: our ends, and the three ends for the copy."""
+def _streams(ours: contextlib.ExitStack) -> tuple[socket.socket, list[int], list[int]]:
+    """Our ends: the wire, then stdout and stderr; and the three ends for the copy."""
     channel, wire_end = socket.socketpair()
     ours.callback(channel.close)
     theirs = [wire_end.detach()]
     channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    ends = []
+    outputs = []
     for _ in range(2):
         reading, writing = os.pipe()
         ours.callback(os.close, reading)
         theirs.append(writing)
-        ends.append(reading)
-    return channel, ends[0], ends[1], theirs
+        outputs.append(reading)
+    return channel, outputs, theirs
 
 
 def _wait_until_moved_in(channel: socket.socket, stderr: int, init_handle: int) -> int:
@@ -81,7 +77,7 @@ def _wait_until_moved_in(channel: socket.socket, stderr: int, init_handle: int) 
         for level, kind, payload in ancillary
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
     ]
-    if len(pids) != 1 or not verify_copy(pids[0], init_handle):
+    if len(pids) != 1 or not is_first_in(pids[0], init_handle):
         raise SandboxCrashed("The session could not be copied: what answered is not in the place that was made for it.")
     channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
     pid: int = pids[0]

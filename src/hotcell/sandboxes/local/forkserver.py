@@ -23,12 +23,13 @@ from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.cgroups import Groups
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.nested import NestedCell
-from hotcell.sandboxes.local.shells import SHELL
+from hotcell.sandboxes.local.shells import SHELL, Shell
+from hotcell.sandboxes.local.witness import Witness
 from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 
 _START_TIMEOUT_SECONDS = 120.0
 _ANSWER_TIMEOUT_SECONDS = 30.0
-_MAX_HANDLES = 8
+_MAX_HANDLES = 12
 GROUP_SLACK_BYTES = 64 << 20
 """For copies of the preloaded heap's pages, which the kernel charges to the cell and RLIMIT_DATA does not."""
 
@@ -149,8 +150,11 @@ class ForkServer:
             answer, handles = self._ask(PREPARE.pack, *limits)
             if answer[:1] != MADE:
                 raise _refusal(answer)
-            kind = NestedCell if limits.branchable else LocalCell
-            cell = kind(handles, answer[1:].decode() or None, limits)  # from here on the descriptors are its own
+            # From here on the descriptors are the cell's own.
+            if limits.branchable:
+                cell: LocalCell = _nested(handles, limits)
+            else:
+                cell = LocalCell(handles, answer[1:].decode() or None, limits)
             self.admit(cell)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -161,10 +165,10 @@ class ForkServer:
             raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
         return cell
 
-    def make_shell(self, namespaces: list[int], limits: Limits) -> list[int]:
-        """A place for a copy of a session, whose user and PID namespaces are given.
+    def make_shell(self, namespaces: list[int], limits: Limits) -> Shell:
+        """A place for a copy of a session, whose user and PID namespaces are given; its descriptors are the caller's.
 
-        Returns the place's mount and PID namespaces and a pidfd of its init, which are the caller's to close. Raises PoolExhausted or SandboxCrashed.
+        Raises PoolExhausted or SandboxCrashed.
         """
         try:
             answer, handles = self._ask(SHELL.pack, limits.disk_bytes, limits.disk_files, 0, handles=namespaces)
@@ -172,17 +176,18 @@ class ForkServer:
             raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
         if answer[:1] != MADE:
             raise _refusal(answer)
-        return handles
+        return Shell._make(handles)
 
     def admit(self, cell: LocalCell) -> None:
         """Put a cell into a memory group of its own, where there are groups. Raises OSError."""
         if self.groups:
-            cell.group = self.groups.take()
-            cell.group.admit(cell.pid, cell.limits.memory_bytes + GROUP_SLACK_BYTES)
+            group = self.groups.take()
+            try:
+                group.admit(cell.pid, cell.limits.memory_bytes + GROUP_SLACK_BYTES)
+            finally:
+                cell.group = group
 
-    def _ask(
-        self, pack: Callable[..., bytes], *numbers: int, handles: Sequence[int] = ()
-    ) -> tuple[bytes, list[int]]:
+    def _ask(self, pack: Callable[..., bytes], *numbers: int, handles: Sequence[int] = ()) -> tuple[bytes, list[int]]:
         with self._lock:
             self._asked += 1
             socket.send_fds(self._control, [pack(self._asked, *numbers)], handles)
@@ -224,6 +229,12 @@ class ForkServer:
             self.groups.forget_in_fork()
         if self._process is not None:
             self._process.returncode = 0  # not ours to wait for, nor to warn about
+
+
+def _nested(handles: list[int], limits: Limits) -> NestedCell:
+    wire, stdout, stderr, report, process, witness = handles[:6]
+    shell = Shell._make(handles[6:])
+    return NestedCell((wire, stdout, stderr), process, shell, limits, witness=Witness(report, witness))
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:

@@ -69,16 +69,17 @@ def plan(
     ruleset: int | None,
     baseline: tuple[int, int],
     without: frozenset[str],
+    in_shell: bool = False,
 ) -> list[Step]:
     """Every step from the fork to the last wall but the filter, which comes after (``seccomp.install``).
 
-    ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
+    ``in_shell`` is for a process that is born in its place, by a parent that ends (``shells``). ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
     space and private data, in bytes.
     """
     # A group of its own, so that kill(0) stays inside. The fork server is a session leader without a terminal already,
     # and a new session would cost the cell its place in the scheduler's queue (sched_autogroup).
     steps = [_step("process-group", "setpgid", 0, 0)]
-    if namespaced:
+    if namespaced and not in_shell:
         steps += [
             _step("mount-namespace", "unshare", kernel.CLONE_NEWNS),
             _step("ipc-namespace", "unshare", kernel.CLONE_NEWIPC),
@@ -86,7 +87,8 @@ def plan(
             own_proc(),
         ]
         steps.append(_step("user-namespace", "unshare", kernel.CLONE_NEWUSER))
-    steps.append(_prctl("parent-death-signal", kernel.PR_SET_PDEATHSIG, 9))
+    if not in_shell:  # there its end comes with its init's, and that with the fork server's
+        steps.append(_prctl("parent-death-signal", kernel.PR_SET_PDEATHSIG, 9))
     steps += _rlimits(limits, namespaced=namespaced, baseline=baseline)
     steps += _privileges(namespaced=namespaced, kept=TO_BRANCH if limits.branchable else 0)
     if ruleset is not None:

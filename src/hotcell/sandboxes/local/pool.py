@@ -14,12 +14,14 @@ import select
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 from hotcell.errors import HotcellError, SandboxCrashed
 from hotcell.sandboxes.conversation import wait_until_ready
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.worker import wire
 
 _log = logging.getLogger("hotcell")
@@ -51,6 +53,8 @@ class Pool:
         self._held: weakref.WeakSet[LocalCell] = weakref.WeakSet()
         self._kept: weakref.WeakSet[LocalCell] = weakref.WeakSet()
         """By sessions, which are idle most of the time."""
+        self._chores: collections.deque[Callable[[], None]] = collections.deque()
+        """What the keeper does when it comes to it."""
         self._taking = 0
         self._made = 0
         self._started = time.monotonic()
@@ -149,10 +153,31 @@ class Pool:
             self.release(cell)
             raise
 
-    def keep_copy(self, cell: LocalCell) -> None:
-        """A cell that came about as a copy of another is ours to bury, too."""
+    def keep_copy(self, cell: NestedCell) -> None:
+        """A cell that came about as a copy of another is ours to bury, too; it gets a memory group of its own soon.
+
+        Moving a process between groups of version 1 can take 10 ms, for which nobody waits; until then it is charged to
+        its original.
+        """
         with self._lock:
             self._kept.add(cell)
+        self._do_soon(lambda: self._admit(cell))
+
+    def prepare_shell(self, cell: NestedCell) -> None:
+        """Have a place ready for the next copy of the cell."""
+        self._do_soon(lambda: cell.keep_spare(self.server))
+
+    def _admit(self, cell: NestedCell) -> None:
+        try:
+            self.server.admit(cell)
+        except OSError as error:
+            if not cell.is_dead():
+                _log.error("A copy of a session got no memory group and was ended: %s", error)
+            self.release(cell)  # without its limit it may not live
+
+    def _do_soon(self, chore: Callable[[], None]) -> None:
+        self._chores.append(chore)
+        self.nudge()
 
     def end(self, cell: LocalCell) -> Ending | None:
         """Kill the cell and wait until nothing in it lives. None when the fork server died with it."""
@@ -255,6 +280,8 @@ class Pool:
         if done:
             self.close()
         else:
+            while self._chores:
+                self._chores.popleft()()
             self._refill()
             self._touch_while_idle()
 

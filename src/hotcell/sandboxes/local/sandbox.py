@@ -132,7 +132,7 @@ class LocalSandbox(Sandbox):
                 if attempt == _ATTEMPTS:
                     raise
                 continue
-            return LocalSession(pool, cell, first)
+            return LocalSession.open(pool, cell, first)
         raise AssertionError("unreachable")
 
     def wait_until_warm(self, timeout_seconds: float = 30.0) -> bool:

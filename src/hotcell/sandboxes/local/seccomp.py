@@ -169,6 +169,8 @@ def rules(
     # Huge pages that the host keeps for others are in no account of the cell's.
     table["mmap"] = _has_bits(3, MAP_HUGETLB, _errno(errno.ENOMEM), ALLOW)
     if branchable:
+        # A copy is born as its original's sibling, below an init that counts and buries all of them.
+        table["clone"] = _has_bits(0, NAMESPACE_FLAGS, refuse, ALLOW)
         # Dropping capabilities, or taking back those that stayed permitted, is all that capset can do here.
         table |= {"setns": ALLOW, "capset": ALLOW}
         # A session may not end all its copies in one call: they live in PID namespaces below its own.
@@ -201,7 +203,7 @@ def rules(
     return table
 
 
-def only(names: tuple[str, ...]) -> Filter:
+def only(names: list[str]) -> Filter:
     """A filter that allows these calls and ends the process at any other."""
     table: dict[str, int | list[Instruction]] = {**dict.fromkeys(NR, KILL), **dict.fromkeys(names, ALLOW)}
     return Filter(assemble(table))

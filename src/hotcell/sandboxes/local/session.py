@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SessionLost
+from hotcell.errors import ConfigurationError, SandboxCrashed, SessionLost
 from hotcell.results import Artifact, Status
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, SandboxSession
@@ -34,23 +34,34 @@ _NOTE = "The session's state is lost: {}."
 class LocalSession(SandboxSession):
     """Belongs to the process that opened it. ``first`` has no code: it makes the namespace, before any code is seen."""
 
-    def __init__(self, pool: Pool, cell: LocalCell, first: RunRequest) -> None:
-        """Take the cell over; on failure it is released."""
+    def __init__(self, pool: Pool, cell: LocalCell, directory: int) -> None:
+        """Take over a cell that is frozen, and the descriptor of its work directory."""
         self._pool = pool
         self._cell = cell
-        self._first = first
+        self._directory = directory
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._lost: tuple[str, str] | None = None
-        self._directory = -1
+
+    @classmethod
+    def open(cls, pool: Pool, cell: LocalCell, first: RunRequest) -> LocalSession:
+        """Make a session of a fresh cell. ``first`` has no code: nobody's code is seen before the work directory is known.
+
+        Raises SandboxCrashed; the cell is released then.
+        """
+        if isinstance(cell, NestedCell):
+            cell.freeze()
+            pool.prepare_shell(cell)
+            return cls(pool, cell, cell.work)
         try:
             with converse(cell, first, in_session=True, wants_directory=True) as heard:
-                self._directory, heard.directory = heard.directory, -1
-            if heard.end is not End.REPORT or self._directory < 0:
+                directory, heard.directory = heard.directory, -1
+            if heard.end is not End.REPORT or directory < 0:
                 raise SandboxCrashed(f"A session could not be opened: {heard.problem or 'its cell died'}.")
             cell.freeze()
+            return cls(pool, cell, directory)
         except BaseException as error:
-            self.close()
+            pool.release(cell)
             if isinstance(error, NeverBegan):
                 raise SandboxCrashed("A session could not be opened: its cell died.") from error
             raise
@@ -96,12 +107,9 @@ class LocalSession(SandboxSession):
             finally:
                 self._cell.freeze()
             self._pool.keep_copy(cell)
-            try:
-                self._pool.server.admit(cell)
-            except OSError as error:
-                self._pool.release(cell)
-                raise PoolExhausted(f"A session could not be copied: {error}. Free memory groups.") from error
-            return LocalSession(self._pool, cell, self._first)
+            self._pool.prepare_shell(self._cell)
+            cell.freeze()
+            return LocalSession(self._pool, cell, cell.work)
 
     def close(self) -> None:
         """End its process, and everything in it."""

@@ -42,14 +42,12 @@ _FIRST_SLOT_ID, _SLOT_COUNT = 1000, 60_000
 class _Cell:
     """A cell that is alive, as the fork server sees it."""
 
-    def __init__(self, pid: int, init: int, end: int, directory: str | None, *, keeps_init: bool) -> None:
+    def __init__(self, pid: int, init: int, end: int, directory: str | None) -> None:
         self.pid = pid
         self.init = init
         """PID 1 of its namespace; 0 without one."""
         self.end = end
         self.directory = directory
-        self.keeps_init = keeps_init
-        """Copies of it live below its PID namespace: the application ends that, and not we."""
         self.handles: list[int] = []
         self.verdict = b""
 
@@ -68,8 +66,8 @@ class Zygote:
         self._counted = bool(config["cgroups"])
         self._slot = 0
         self._cells: dict[int, tuple[_Cell, int]] = {}
-        self._makers: dict[int, int] = {}
-        """Pidfds and PIDs of the children that make shells."""
+        self._helpers: dict[int, int] = {}
+        """Pidfds and PIDs of children that nobody is told about: inits of sessions, makers of shells."""
         self._plans: dict[jail.Limits, list[jail.Step]] = {}
         self._epoll = select.epoll()
         self._ruleset: int | None = None
@@ -138,10 +136,10 @@ class Zygote:
                         self._make(request)
                     else:
                         self._make_shell(request, handles)
-                elif handle in self._makers:
+                elif handle in self._helpers:
                     self._epoll.unregister(handle)
                     os.close(handle)
-                    os.waitpid(self._makers.pop(handle), 0)
+                    os.waitpid(self._helpers.pop(handle), 0)
                 else:
                     self._reap(handle)
 
@@ -159,17 +157,17 @@ class Zygote:
         opened: list[int] = []
         try:
             handles = self._open(opened)
-            cell = self._fork(limits, handles)
+            if limits.branchable:
+                self._open_session(NUMBER.pack(number), limits, handles)
+            else:
+                cell = self._fork(limits, handles)
+                message = NUMBER.pack(number) + MADE + (cell.directory or "").encode()
+                socket.send_fds(self._control, [message], [*handles[:4], *cell.handles])
+                opened.remove(cell.end)
         except OSError as error:
-            for handle in opened:
-                os.close(handle)
             self._control.send(NUMBER.pack(number) + REFUSED + str(error).encode()[:500])
-            return
-        our_end = handles[-1]
-        message = NUMBER.pack(number) + MADE + (cell.directory or "").encode()
-        socket.send_fds(self._control, [message], [*handles[:4], *cell.handles])
-        for handle in opened:
-            if handle != our_end:
+        finally:
+            for handle in opened:
                 os.close(handle)
 
     def _open(self, opened: list[int]) -> list[int]:
@@ -188,10 +186,10 @@ class Zygote:
         directory = self._make_directory()
         if "reseed" not in self._without:
             pages.reseed_libraries()
-        init, init_handle = self._fork_init() if limits.branchable else self._start_init()
+        init, init_handle = self._start_init()
         pid = kernel.fork()
         if pid == 0:
-            self._become_cell(steps, (their_wire, their_out, their_err), directory, limits)
+            self._become_cell(steps, (their_wire, their_out, their_err), directory)
         if init:
             kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
         if pid < 0:
@@ -200,7 +198,7 @@ class Zygote:
                 os.waitpid(init, 0)
                 os.close(init_handle)
             raise kernel.failure("fork")
-        cell = _Cell(pid, init, our_end, directory, keeps_init=bool(limits.branchable))
+        cell = _Cell(pid, init, our_end, directory)
         handle = os.pidfd_open(pid)
         cell.handles = [handle, init_handle] if init else [handle]
         self._cells[handle] = (cell, 0)
@@ -218,6 +216,7 @@ class Zygote:
                 ruleset=self._ruleset,
                 baseline=self._baseline,
                 without=self._without,
+                in_shell=bool(limits.branchable),
             )
         return self._plans[limits]
 
@@ -258,16 +257,56 @@ class Zygote:
         kernel.call("setns", handle, kernel.CLONE_NEWPID)
         return init, handle
 
-    def _fork_init(self) -> tuple[int, int]:
-        """The same for a session that may be copied. Its init must bury the copies, so it is a process of its own."""
+    def _open_session(self, head: bytes, limits: jail.Limits, handles: list[int]) -> None:
+        """A cell that may be copied: a witness, and in its PID namespace a shell with the session's first process."""
+        self._slot = (self._slot + 1) % _SLOT_COUNT
+        if "reseed" not in self._without:
+            pages.reseed_libraries()
+        steps = self._steps(limits)
         kernel.call("unshare", kernel.CLONE_NEWPID)
-        init = kernel.fork()
-        if init == 0:
-            shells.become_init()
-        if init < 0:
+        try:
+            witness = kernel.fork()
+            if witness == 0:
+                shells.become_witness(handles[-1])
+            if witness < 0:
+                raise kernel.failure("fork")
+            witness_handle = self._remember(witness)
+            maker = kernel.fork()
+            if maker == 0:
+                self._open_first_shell(head, limits, steps, handles, witness_handle)
+        finally:
             kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
+        if maker < 0:
+            os.kill(witness, signal.SIGKILL)
             raise kernel.failure("fork")
-        return init, os.pidfd_open(init)
+        self._remember(maker)
+
+    def _open_first_shell(
+        self, head: bytes, limits: jail.Limits, steps: list[jail.Step], handles: list[int], witness: int
+    ) -> NoReturn:
+        """In a child that ends: the session's first process is left to the witness."""
+        try:
+            *ours, their_wire, their_out, their_err, _ = handles
+            self._take_ids()
+            shell = shells.make_first(limits, self._links)
+            pid = kernel.fork()
+            if pid == 0:
+                self._become_cell(steps, (their_wire, their_out, their_err), None, is_branchable=True)
+            if pid < 0:
+                raise kernel.failure("fork")
+            message = head + MADE
+            socket.send_fds(self._control, [message], [*ours, os.pidfd_open(pid), witness, *shell])
+        except OSError as error:
+            self._control.send(head + REFUSED + str(error).encode()[:500])
+        finally:
+            os._exit(0)
+
+    def _remember(self, pid: int) -> int:
+        """A child that nobody is told about: it is waited for when it ends. Returns a pidfd."""
+        handle = os.pidfd_open(pid)
+        self._helpers[handle] = pid
+        self._epoll.register(handle, select.EPOLLIN)
+        return handle
 
     def _make_shell(self, request: bytes, handles: list[int]) -> None:
         """A place for a copy of a session; the answer comes from the child that makes it."""
@@ -280,14 +319,12 @@ class Zygote:
                 maker = kernel.fork()
                 if maker == 0:
                     limits = jail.Limits(0, 0, 0, 0, disk_bytes, disk_files, 0, 1)
-                    shells.make(self._control, head, limits, self._links, (user_namespace, pid_namespace))
+                    shells.answer_with_another(self._control, head, limits, self._links, user_namespace)
             finally:
                 kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
             if maker < 0:
                 raise kernel.failure("fork")
-            handle = os.pidfd_open(maker)
-            self._makers[handle] = maker
-            self._epoll.register(handle, select.EPOLLIN)
+            self._remember(maker)
         except (OSError, ValueError) as error:
             self._control.send(head + REFUSED + str(error).encode()[:500])
         finally:
@@ -299,17 +336,18 @@ class Zygote:
         steps: list[jail.Step],
         handles: tuple[int, int, int],
         directory: str | None,
-        limits: jail.Limits,
+        *,
+        is_branchable: bool = False,
     ) -> NoReturn:
         """In the child: streams, identity, jail, filter; then serve the one request. Whatever happens, it ends here."""
         try:
-            work = self._close(steps, handles, directory)
-            if limits.branchable:
-                told = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("user", "pid")]
+            work = self._close(steps, handles, directory, is_branchable=is_branchable)
+            told: list[int] = []
+            if is_branchable:
                 seccomp.install(self._branchable_filter)
-            else:
-                told = [] if "seccomp" in self._without else [seccomp.install(self._own_filter(), with_listener=True)]
-            serve.serve(work, told, lambda: pages.touch(self._pages), self._split if limits.branchable else None)
+            elif "seccomp" not in self._without:
+                told = [seccomp.install(self._own_filter(), with_listener=True)]
+            serve.serve(work, told, lambda: pages.touch(self._pages), self._split if is_branchable else None)
         except BaseException as error:  # noqa: BLE001  # nothing may go on in the fork server's own loop
             serve.fault(str(error))
         finally:
@@ -318,18 +356,24 @@ class Zygote:
     def _split(self, order: dict[str, Any], handles: list[int]) -> bool:
         return branch.split(order, handles, self._shared)
 
-    def _close(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> str:
+    def _take_ids(self) -> None:
+        if self._separate_ids:
+            if os.getgroups():
+                os.setgroups([])
+            os.setresgid(self._slot_id, self._slot_id, self._slot_id)
+            os.setresuid(self._slot_id, self._slot_id, self._slot_id)
+
+    def _close(
+        self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None, *, is_branchable: bool
+    ) -> str:
         """Put every layer on but the filter; returns the work directory. Raises OSError."""
         their_wire, their_out, their_err = handles
         os.dup2(their_out, 1)
         os.dup2(their_err, 2)
         os.dup2(their_wire, serve.CHANNEL)
         self._reopen_library_files()
-        if self._separate_ids:
-            if os.getgroups():
-                os.setgroups([])
-            os.setresgid(self._slot_id, self._slot_id, self._slot_id)
-            os.setresuid(self._slot_id, self._slot_id, self._slot_id)
+        if not is_branchable:
+            self._take_ids()
         pages.make_private(self._shared)
         work = self._own_place(directory)
         jail.walk(steps)
@@ -385,8 +429,6 @@ class Zygote:
         os.close(handle)
         if waiting_for_init:
             os.waitpid(cell.init, 0)
-            if cell.keeps_init:
-                return
         else:
             _, status, used = os.wait4(cell.pid, 0)
             cell.verdict = END.pack(status, int(used.ru_utime * 1e6), int(used.ru_stime * 1e6))
@@ -394,9 +436,8 @@ class Zygote:
                 init_handle = cell.handles[1]
                 self._cells[init_handle] = (cell, 1)
                 self._epoll.register(init_handle, select.EPOLLIN)
-                if not cell.keeps_init:
-                    os.kill(cell.init, signal.SIGKILL)
-                    return
+                os.kill(cell.init, signal.SIGKILL)
+                return
         try:
             os.write(cell.end, cell.verdict)
         except BrokenPipeError:
