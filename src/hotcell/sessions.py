@@ -40,6 +40,8 @@ class Session:
         config: SandboxConfig,
         lifetime: Lifetime,
         threads: Threads,
+        *,
+        branchable: bool,
         number: int = 0,
     ) -> None:
         self._pipeline = pipeline
@@ -47,6 +49,7 @@ class Session:
         self.config = config
         self.lifetime = lifetime
         self._threads = threads
+        self._branchable = branchable
         self._turn = threading.RLock()
         self._number = number
         self._calls = 0
@@ -69,7 +72,8 @@ class Session:
             raise ConfigurationError(f"The {sandbox.name} sandbox has no sessions: use LocalSandbox.")
         pipeline.require_isolation()
         first = pipeline.request("", Call.checked(config))
-        return cls(pipeline, sandbox.open_session(first, branchable=branchable), config, lifetime, threads)
+        cell = sandbox.open_session(first, branchable=branchable)
+        return cls(pipeline, cell, config, lifetime, threads, branchable=branchable)
 
     # --- calls
 
@@ -258,7 +262,7 @@ class Session:
     # --- copies
 
     def fork(self, n: int = 1) -> Branches:
-        """``n`` independent copies of it, each with the memory and the files of this moment: ``a, b = session.fork(2)``.
+        """``n`` independent copies, each with the memory and the files of this moment: ``a, b = session.fork(2)``.
 
         Random numbers differ from copy to copy, as after any fork. Raises ConfigurationError where it cannot be had.
         """
@@ -266,11 +270,10 @@ class Session:
             raise ConfigurationError(f"n={n!r} is not allowed: give a whole number from 1 to 1000.")
         made: list[Session] = []
         with self._turn:
-            self._require()
+            self._require_branchable()
             try:
-                for _ in range(n):
-                    cell = self._cell.fork()
-                    made.append(Session(self._pipeline, cell, self.config, self.lifetime, self._threads, self._number))
+                while len(made) < n:
+                    made.append(self._copy())
             except BaseException:
                 for session in made:
                     session.close()
@@ -279,6 +282,22 @@ class Session:
                 self._last_used = time.monotonic()
         return Branches(made)
 
+    def _copy(self) -> Session:
+        return Session(
+            self._pipeline,
+            self._cell.fork(),
+            self.config,
+            self.lifetime,
+            self._threads,
+            branchable=True,
+            number=self._number,
+        )
+
+    def _require_branchable(self) -> None:
+        self._require()
+        if not self._branchable:
+            raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
+
     async def afork(self, n: int = 1) -> Branches:
         """The async twin of ``fork``."""
         return await self._threads.run(self.fork, n)
@@ -286,7 +305,7 @@ class Session:
     def checkpoint(self) -> None:
         """Remember this moment's memory and files, in the place of what was remembered before."""
         with self._turn:
-            self._require()
+            self._require_branchable()
             if self._is_clean:
                 return
             copy = self._cell.fork(keep_random=True)

@@ -96,7 +96,7 @@ class Feed:
         self.on_news()
 
     def take(self) -> Event | None:
-        """The next event that has come; None when there is none yet. Raises StopIteration at the end, or our failure."""
+        """The next event; None when none has come yet. Raises StopIteration at the end, or our failure."""
         with self._lock:
             if self._events:
                 event, size = self._events.popleft()

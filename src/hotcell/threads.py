@@ -29,7 +29,7 @@ class Threads:
     async def run(
         self, function: Callable[..., _T], *args: Any, cancellation: Cancellation | None = None, **kwargs: Any
     ) -> _T:
-        """Await ``function(...)``. Cancelling the task cancels ``cancellation`` and waits until the function is back."""
+        """Await ``function(...)``. Cancelling the task cancels ``cancellation`` and waits for the function."""
         import asyncio  # here, as it takes longer to import than all the rest, and the command line does without
 
         job = self.submit(function, *args, **kwargs)

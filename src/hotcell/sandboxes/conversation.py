@@ -195,15 +195,8 @@ class _Talk:
             self._exchange.close()
 
     def listen(self) -> None:
-        cell, heard = self.cell, self.heard
         self._clock = Clock(self.request.config.timeout_seconds, self.request.config.pause_seconds)
-        channel = cell.channel.fileno()
-        for handle in (channel, cell.stdout, cell.stderr, cell.end):
-            self._poll.register(handle, select.POLLIN)
-        if cell.alarm >= 0:
-            self._poll.register(cell.alarm, select.POLLIN)
-        if self._exchange:
-            self._poll.register(self._exchange.wake, select.POLLIN)
+        self._register()
         now = time.monotonic()
         next_look = now + _TICK_SECONDS
         while not self._ended:
@@ -214,21 +207,35 @@ class _Talk:
             if self._is_over(now):
                 break
             wait = max(0.0, min(self._clock.left(now), next_look - now))
-            ready = {handle for handle, _ in self._poll.poll(wait * 1000 + 1)}
-            for name, handle in self._reading:
-                if handle in ready:
-                    self._read_output(name, handle)
-            if channel in ready and not self._ended:
-                self._read_channel()
-            if self._exchange and not self._ended:
-                self._attend_to_tools(self._exchange)
-            if cell.alarm in ready and not self._ended:
-                self._read_alarm()
-            if cell.end in ready and not self._ended:
-                self._read_channel_to_its_end()
-        heard.seconds = self._clock.elapsed(time.monotonic())
-        if heard.end is not End.OUTPUT or heard.is_alive:
+            self._hear({handle for handle, _ in self._poll.poll(wait * 1000 + 1)})
+        self.heard.seconds = self._clock.elapsed(time.monotonic())
+        if self.heard.end is not End.OUTPUT or self.heard.is_alive:
             self._drain()
+
+    def _register(self) -> None:
+        cell = self.cell
+        handles = [cell.channel.fileno(), cell.stdout, cell.stderr, cell.end]
+        if cell.alarm >= 0:
+            handles.append(cell.alarm)
+        if self._exchange:
+            handles.append(self._exchange.wake)
+        for handle in handles:
+            self._poll.register(handle, select.POLLIN)
+
+    def _hear(self, ready: set[int]) -> None:
+        for name, handle in self._reading:
+            if handle in ready:
+                self._read_output(name, handle)
+        # In this order: a report is worth more than the death that follows it.
+        for handle, read in (
+            (self.cell.channel.fileno(), self._read_channel),
+            (self.cell.alarm, self._read_alarm),
+            (self.cell.end, self._read_channel_to_its_end),
+        ):
+            if handle in ready and not self._ended:
+                read()
+        if self._exchange and not self._ended:
+            self._attend_to_tools(self._exchange)
 
     def _is_over(self, now: float) -> bool:
         """See whether the wall clock, or the patience with code that was interrupted, is at its end."""

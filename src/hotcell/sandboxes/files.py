@@ -37,7 +37,7 @@ class WorkFiles:
         return tuple(sorted(self._walk(), key=lambda entry: entry.name))
 
     def read(self, name: str, most_bytes: int) -> bytes:
-        """A file's content. Raises FileNotFoundError, and ConfigurationError for what is not a regular file or larger."""
+        """A file's content. Raises FileNotFoundError, and ConfigurationError for one that is larger or not regular."""
         with self._parent_of(name) as (parent, part):
             try:
                 handle = os.open(part, _READ, dir_fd=parent)

@@ -47,7 +47,7 @@ class Inbox:
         return self._socket is not None
 
     def keep_descriptors(self) -> None:
-        """From here on, for a session: what comes with a frame is kept. Again for a copy, which has a wire of its own."""
+        """For a session, from here on: what comes with a frame is kept. Again for a copy, with its own wire."""
         self._socket = socket.socket(fileno=os.dup(self._channel))
         self._decoder = wire.Decoder(wire.FROM_US)
         self._frames.clear()

@@ -1,8 +1,9 @@
 """Runs one piece of code and says what became of it, as JSON data.
 
 ``run`` is for a process that exists for this piece alone: it takes over ``__main__`` and ends as Python ends.
-``run_in`` runs one in a module that may have run others, and leaves the process around it as it was. Whatever the report says is told from inside, so the other side
-treats it as hostile; what is grabbed at import time here is for honest code that patches a module, not for security.
+``run_in`` runs one in a module that may have run others, and leaves the process around it as it was. Whatever the
+report says is told from inside, so the other side treats it as hostile; what is grabbed at import time here is for
+honest code that patches a module, not for security.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class LocalCell:
         return self.read_alarm() if any(event & select.POLLIN for _, event in poller.poll(0)) else ""
 
     def start_measuring(self) -> None:
-        """Count from here: at first from what it had used when it was only prepared, in a session from the last call."""
+        """Count from here: at first on top of what preparing it took, in a session on top of the last call."""
         if self._measures:
             self._cpu_before += self.cpu_seconds()
             self.peak_processes = 1

@@ -105,7 +105,7 @@ class Pool:
                 self._taking -= 1
 
     def make_apart(self, limits: Limits) -> LocalCell:
-        """A cell for a session: it is made when it is asked for, under limits that nobody else has. Raises SandboxError.
+        """A cell for a session, made now, under limits that nobody else has. Raises SandboxError.
 
         Until it is released the pool does not retire.
         """
