@@ -8,6 +8,7 @@ with executor.session() as session:
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import warnings
@@ -50,6 +51,7 @@ class Session:
         self.lifetime = lifetime
         self._threads = threads
         self._branchable = branchable
+        self._owner = os.getpid()
         self._turn = threading.RLock()
         self._number = number
         self._calls = 0
@@ -154,8 +156,7 @@ class Session:
         return Call.checked(config, context=context, files=files, artifacts=artifacts, cancellation=cancellation)
 
     def _run(self, code: str | bytes, call: Call) -> ExecutionResult:
-        with self._turn:
-            self._require()
+        with self._holding():
             self._busy += 1
             try:
                 return self._pipeline.run(code, call, self._run_in_cell)
@@ -179,8 +180,7 @@ class Session:
     @contextlib.contextmanager
     def turn(self) -> Iterator[SandboxSession]:
         """The sandbox's part of it, while nobody else has it. Raises SessionLost."""
-        with self._turn:
-            self._require()
+        with self._holding():
             try:
                 yield self._cell
             finally:
@@ -188,8 +188,8 @@ class Session:
                 self._last_used = time.monotonic()
 
     def bare_request(self, call: Call) -> RunRequest:
-        """A request without code, for what comes with it."""
-        return replace(self._pipeline.request("", call), number=self._number)
+        """A request without code, for what comes with it. It is no cell, so it has no number."""
+        return self._pipeline.request("", call)
 
     # --- its end
 
@@ -220,6 +220,9 @@ class Session:
 
     def close(self) -> None:
         """End it, and every trace of it; a call under way ends first. May be called twice."""
+        if os.getpid() != self._owner:
+            self._cell.close()  # which only lets go: it is the parent's to end, and a thread of its may have the turn
+            return
         with self._turn:
             self._end("closed", "it was closed")
 
@@ -234,6 +237,16 @@ class Session:
         if self._checkpoint:
             self._checkpoint.close()
             self._checkpoint = None
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Have the turn. Raises SessionLost when there is nothing to have it for."""
+        if os.getpid() != self._owner:  # before the lock, which a thread of the parent may have held when it forked
+            message = "The session is gone: it belongs to the parent process. Open a new one."
+            raise SessionLost(message, reason="host")
+        with self._turn:
+            self._require()
+            yield
 
     def _require(self) -> None:
         if self._calls >= self.lifetime.calls:
@@ -269,7 +282,7 @@ class Session:
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 1000:
             raise ConfigurationError(f"n={n!r} is not allowed: give a whole number from 1 to 1000.")
         made: list[Session] = []
-        with self._turn:
+        with self._holding():
             self._require_branchable()
             try:
                 while len(made) < n:
@@ -294,17 +307,16 @@ class Session:
         )
 
     def _require_branchable(self) -> None:
-        self._require()
         if not self._branchable:
             raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
 
     async def afork(self, n: int = 1) -> Branches:
         """The async twin of ``fork``."""
-        return await self._threads.run(self.fork, n)
+        return await self._threads.run(self.fork, n, undo=Branches.close)
 
     def checkpoint(self) -> None:
         """Remember this moment's memory and files, in the place of what was remembered before."""
-        with self._turn:
+        with self._holding():
             self._require_branchable()
             if self._is_clean:
                 return
@@ -327,8 +339,7 @@ class Session:
 
         Raises ConfigurationError when there is none.
         """
-        with self._turn:
-            self._require()
+        with self._holding():
             if self._checkpoint is None:
                 raise ConfigurationError("There is no checkpoint to go back to: call checkpoint() first.")
             if self._is_clean:

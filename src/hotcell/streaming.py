@@ -224,6 +224,8 @@ class AsyncStream(_Running):
         """Give it up if it still runs, and wait until the cell is gone. May be called twice."""
         import asyncio
 
+        if self._thread.ident is None:
+            self.cancel()  # it has not begun, and whoever iterates later gets to hear so
         if self._thread.is_alive():
             self.cancel()
             await asyncio.shield(asyncio.to_thread(self._thread.join))

@@ -21,7 +21,7 @@ class Cancellation:
     """Lets another thread give up on one execution. Safe to call from anywhere, any number of times."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream that is let go of, anywhere, cancels
         self._actions: list[Callable[[], None]] = []
         self.cancelled = False
 

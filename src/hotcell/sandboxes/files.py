@@ -47,6 +47,8 @@ class WorkFiles:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
                     raise ConfigurationError(f"files: {name!r} is not a regular file.")
+                if status.st_nlink != 1:
+                    raise ConfigurationError(f"files: {name!r} has a second name (a hard link) and is not read.")
                 if status.st_size > most_bytes:
                     raise ConfigurationError(f"files: {name!r} holds {status.st_size} bytes; {most_bytes} may be read.")
                 content = bytearray()

@@ -127,6 +127,7 @@ class _Files:
         self._waiting = list(reversed(announced))
         self._handle = -1
         self._missing = 0
+        self._path = ""
         self._next()
 
     @property
@@ -141,7 +142,7 @@ class _Files:
             if not self._waiting:
                 return
             name, self._missing = self._waiting.pop()
-            path = os.path.join(self._directory, name)
+            self._path = path = os.path.join(self._directory, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             # Only in a session can something of that name be there already; it is replaced, never written through.
             if os.path.lexists(path):
@@ -151,7 +152,12 @@ class _Files:
     def write(self, data: bytes) -> None:
         view = memoryview(data)
         while view and self._handle >= 0:
-            count = os.write(self._handle, view[: self._missing])
+            try:
+                count = os.write(self._handle, view[: self._missing])
+            except OSError:  # it does not fit; half a file is worse than none
+                os.close(self._handle)
+                os.unlink(self._path)
+                raise
             view = view[count:]
             self._missing -= count
             self._next()
