@@ -166,7 +166,9 @@ class Executor:
         branchable: bool = False,
     ) -> Session:
         """The async twin of ``session``."""
-        return await self._threads.run(self.session, config=config, lifetime=lifetime, branchable=branchable)
+        return await self._threads.run(
+            self.session, config=config, lifetime=lifetime, branchable=branchable, undo=Session.close
+        )
 
     def check(self, code: str | bytes) -> CheckReport:
         """What the validators say of the code; nothing is run."""

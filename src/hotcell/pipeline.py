@@ -1,4 +1,4 @@
-"""The steps of one execution: admit, syntax, policy, run, output check, record. Written once, for every way to run code.
+"""The steps of one execution: admit, syntax, policy, run, output check, record. Written once, for every way to run.
 
 Every path ends in a result that says which step decided.
 """

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from hotcell.config import SandboxConfig
-from hotcell.errors import ConfigurationError
 from hotcell.results import Artifact, ErrorInfo, IsolationLevel, SandboxInfo, Status, Usage
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ class Cancellation:
     """Lets another thread give up on one execution. Safe to call from anywhere, any number of times."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream that is let go of, anywhere, cancels
         self._actions: list[Callable[[], None]] = []
         self.cancelled = False
 
@@ -147,11 +146,11 @@ class SandboxSession(ABC):
         """Its work directory. Raises SessionLost."""
 
     def fork(self, *, keep_random: bool = False) -> SandboxSession:
-        """An independent copy of it: memory, files, limits. Raises ConfigurationError where it cannot be had.
+        """An independent copy of it: memory, files, limits. Asked only of what was opened as branchable.
 
         ``keep_random`` lets the copy draw the same random numbers; else it has random state of its own.
         """
-        raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
+        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:
@@ -204,9 +203,10 @@ class Sandbox(ABC):
     def open_session(self, first: RunRequest, *, branchable: bool = False) -> SandboxSession:
         """A cell for many runs under the limits and names of ``first``, which has no code.
 
-        ``branchable`` if it is to be forked. Raises SandboxError, and ConfigurationError for what it does not support.
+        ``branchable`` if it is to be forked. Asked only where ``supports_sessions``. Raises SandboxError, and
+        ConfigurationError for what it does not support.
         """
-        raise ConfigurationError(f"The {self.name} sandbox has no sessions: use LocalSandbox.")
+        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:

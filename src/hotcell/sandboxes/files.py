@@ -37,7 +37,7 @@ class WorkFiles:
         return tuple(sorted(self._walk(), key=lambda entry: entry.name))
 
     def read(self, name: str, most_bytes: int) -> bytes:
-        """A file's content. Raises FileNotFoundError, and ConfigurationError for what is not a regular file or larger."""
+        """A file's content. Raises FileNotFoundError, and ConfigurationError for one that is larger or not regular."""
         with self._parent_of(name) as (parent, part):
             try:
                 handle = os.open(part, _READ, dir_fd=parent)
@@ -47,6 +47,8 @@ class WorkFiles:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
                     raise ConfigurationError(f"files: {name!r} is not a regular file.")
+                if status.st_nlink != 1:
+                    raise ConfigurationError(f"files: {name!r} has a second name (a hard link) and is not read.")
                 if status.st_size > most_bytes:
                     raise ConfigurationError(f"files: {name!r} holds {status.st_size} bytes; {most_bytes} may be read.")
                 content = bytearray()

@@ -1,8 +1,9 @@
 """Runs one piece of code and says what became of it, as JSON data.
 
 ``run`` is for a process that exists for this piece alone: it takes over ``__main__`` and ends as Python ends.
-``run_in`` runs one in a module that may have run others, and leaves the process around it as it was. Whatever the report says is told from inside, so the other side
-treats it as hostile; what is grabbed at import time here is for honest code that patches a module, not for security.
+``run_in`` runs one in a module that may have run others, and leaves the process around it as it was. Whatever the
+report says is told from inside, so the other side treats it as hostile; what is grabbed at import time here is for
+honest code that patches a module, not for security.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def _finish(
     ends: tuple[Callable[[], None] | None, Callable[[], None] | None],
 ) -> dict[str, Any]:
     at_end, at_last = ends
-    report = None if error is None else _failure(error, source)
+    report = None if error is None else failure(error, source)
     if at_end is not None:
         at_end()
     report = report or _success(value, request["value_bytes"])
@@ -175,7 +176,8 @@ def _success(value: Any, value_bytes: int) -> dict[str, Any]:
     return _report("ok", 0, value=data, value_repr=text)
 
 
-def _failure(error: BaseException, source: Source) -> dict[str, Any]:
+def failure(error: BaseException, source: Source) -> dict[str, Any]:
+    """The report for code that ended with ``error``. Never raises."""
     if issubclass(type(error), SystemExit):
         return _exit(error, source)
     failed_allocation = tracebacks.is_failed_allocation(error)

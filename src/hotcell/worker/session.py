@@ -39,6 +39,8 @@ class Session:
         self._running = True
         try:
             report = runner.run_in(self._module, source, request, outlet=outlet, at_last=self._stop_listening)
+        except KeyboardInterrupt as error:  # just before the code began, or just after it had ended
+            report = runner.failure(error, source)
         finally:
             self._running = False
         if _getpid() != self._owner:

@@ -23,6 +23,10 @@ from hotcell.sandboxes.local.zygote import END
 
 _PAGE = resource.getpagesize()
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+_FREEZE_SECONDS = 1.0
+"""A process is stopped when its turn on a processor comes; honest ones need no more than that."""
+_FREEZE_LOOKS = 3
+_FREEZE_PAUSE_SECONDS = 0.0001
 _CPUCLOCK_SCHED = 2
 """How the kernel numbers the CPU clock of a process; see clock_getcpuclockid(3) in the C library's source."""
 
@@ -61,7 +65,7 @@ class LocalCell:
         self._clock = (~self.pid << 3) | _CPUCLOCK_SCHED
         self._cpu_before = 0.0
         self._measures = False
-        self._stopped: list[int] = []
+        self._stopped: dict[int, int] = {}
         """In a session between calls: pidfds of what else lives in it."""
         self._seen_seconds: dict[int, float] = {}
         self._dead_seconds = 0.0
@@ -94,7 +98,7 @@ class LocalCell:
         return self.read_alarm() if any(event & select.POLLIN for _, event in poller.poll(0)) else ""
 
     def start_measuring(self) -> None:
-        """Count from here: at first from what it had used when it was only prepared, in a session from the last call."""
+        """Count from here: at first on top of what preparing it took, in a session on top of the last call."""
         if self._measures:
             self._cpu_before += self.cpu_seconds()
             self.peak_processes = 1
@@ -191,27 +195,45 @@ class LocalCell:
         """Send SIGINT to its first process, as Ctrl-C does. Harmless when it is dead already or closed."""
         self._signal(signal.SIGINT)
 
-    def freeze(self) -> None:
-        """Stop every process in it, so that between the calls of a session nothing runs."""
+    def stop(self) -> None:
+        """Send SIGSTOP to its first process, which will stand still when its turn on a processor comes."""
         self._signal(signal.SIGSTOP)
-        known: set[int] = set()
-        # What was forked while we looked is found by looking again; a stopped process forks no more.
-        while not self.is_quiet() and (others := set(self.processes()) - known - {self.pid}):
-            known |= others
-            for pid in others:
-                self._stop(pid)
 
-    def _stop(self, pid: int) -> None:
-        with contextlib.suppress(OSError):
-            handle = os.pidfd_open(pid)
-            self._stopped.append(handle)
-            if pid in self.processes():  # the number is not somebody else's by now
-                signal.pidfd_send_signal(handle, signal.SIGSTOP)
+    def freeze(self) -> None:
+        """Stop every process in it, so that between the calls of a session nothing runs; what evades that is killed."""
+        deadline = time.monotonic() + _FREEZE_SECONDS
+        looks = 0
+        # What was forked while we looked is found by looking again. Nothing can wake a thread that is alone; where
+        # there are several, one that was looked at may be woken by the next, so all are looked at more than once.
+        while looks < _FREEZE_LOOKS:
+            self.stop()
+            if self.is_quiet():
+                if _is_stopped_task(f"/proc/{self.pid}"):
+                    return
+            else:
+                looks = looks + 1 if self._stop_all() else 0
+            if time.monotonic() > deadline:
+                self.kill()
+                return
+            time.sleep(_FREEZE_PAUSE_SECONDS)
+
+    def _stop_all(self) -> bool:
+        """Stop every other process too; True when all of them stood still already."""
+        processes = self.processes()
+        for pid in processes:
+            with contextlib.suppress(OSError):
+                if pid != self.pid and pid not in self._stopped:
+                    self._stopped[pid] = os.pidfd_open(pid)
+        still = all(_is_stopped(pid) for pid in processes)
+        for pid in set(self.processes()) & self._stopped.keys():  # the others' numbers may be somebody else's by now
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._stopped[pid], signal.SIGSTOP)
+        return still
 
     def thaw(self) -> None:
         """Let everything go on that ``freeze`` stopped."""
-        stopped, self._stopped = self._stopped, []
-        for handle in stopped:
+        stopped, self._stopped = self._stopped, {}
+        for handle in stopped.values():
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(handle, signal.SIGCONT)
             os.close(handle)
@@ -246,8 +268,8 @@ class LocalCell:
         """Let go of every descriptor; it must have been killed before."""
         with self._lock:
             # The numbers are forgotten before they are closed: a second call must not close what others have by then.
-            handles = (self.stdout, self.stderr, self.end, self.alarm, self._handle, *self._stopped)
-            self._stopped = []
+            handles = (self.stdout, self.stderr, self.end, self.alarm, self._handle, *self._stopped.values())
+            self._stopped = {}
             self.stdout = self.stderr = self.end = self.alarm = self._handle = -1
             self.channel.close()
             for handle in handles:
@@ -274,6 +296,21 @@ def _children(pid: int) -> list[int]:
         with contextlib.suppress(FileNotFoundError):
             found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
     return found
+
+
+def _is_stopped(pid: int) -> bool:
+    """True when each of its threads is, or is dead."""
+    try:
+        return all(_is_stopped_task(f"/proc/{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return True
+
+
+def _is_stopped_task(place: str) -> bool:
+    try:
+        return Path(place, "stat").read_text(errors="replace").rpartition(")")[2][1] in "TZX"
+    except OSError:
+        return True  # it has ended
 
 
 def _waited_for_seconds(pid: int) -> float:

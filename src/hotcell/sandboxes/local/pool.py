@@ -48,7 +48,7 @@ class Pool:
         self._last_take = 0.0
         self._strangers = _MOST_STRANGERS - 1  # the first request already shows which limits are in use
         self._ending: dict[int, LocalCell] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a session that is let go of, anywhere, releases its cell
         # Weak: a cell that an exception took from its holder must not be kept by this alone.
         self._held: weakref.WeakSet[LocalCell] = weakref.WeakSet()
         self._kept: weakref.WeakSet[LocalCell] = weakref.WeakSet()
@@ -109,7 +109,7 @@ class Pool:
                 self._taking -= 1
 
     def make_apart(self, limits: Limits) -> LocalCell:
-        """A cell for a session: it is made when it is asked for, under limits that nobody else has. Raises SandboxError.
+        """A cell for a session, made now, under limits that nobody else has. Raises SandboxError.
 
         Until it is released the pool does not retire.
         """
@@ -240,7 +240,7 @@ class Pool:
 
     def forget_in_fork(self) -> None:
         """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._lock = threading.RLock()  # another thread of the parent may have held it
         self._closed = True
         for cell in [*self._held, *self._kept]:  # by threads that are not here
             cell.close()

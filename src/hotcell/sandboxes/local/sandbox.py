@@ -32,7 +32,7 @@ _ATTEMPTS = 3
 _LEAST_AGE_SECONDS = 10.0
 _MOST_PAUSE_SECONDS = 5.0
 _SESSION_CPU_SECONDS = 1 << 30
-"""The kernel counts CPU time by process, and a session's lives through many calls: our clock is alone with that limit."""
+"""The kernel counts by process, and a session's lives through many calls: our clock is alone with that limit."""
 _NEEDED_TO_FORK = frozenset({"pid-namespace", "mount-namespace", "user-namespace", "private-files"})
 _alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
 
@@ -119,8 +119,9 @@ class LocalSandbox(Sandbox):
         """A cell for many runs, made now. Raises SandboxError, and ConfigurationError where it cannot be branchable."""
         if branchable and not self.supports_fork:
             raise ConfigurationError(
-                f"Sessions cannot fork at isolation level {self.isolation.value!r}: a copy would need a PID and mount "
-                "namespace of its own. `hotcell doctor` says how to get level 'namespace'; or leave out branchable=True."
+                f"Sessions cannot fork at isolation level {self.isolation.value!r}: a copy would need a PID and "
+                "mount namespace of its own. `hotcell doctor` says how to get level 'namespace'; or leave out "
+                "branchable=True."
             )
         limits = _limits(first.config)._replace(cpu_seconds=_SESSION_CPU_SECONDS, branchable=int(branchable))
         for attempt in range(1, _ATTEMPTS + 1):

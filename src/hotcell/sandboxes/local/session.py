@@ -18,6 +18,7 @@ from hotcell.sandboxes.local.copying import copy
 from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
+from hotcell.sandboxes.sending import NotSent
 
 # The reason of SessionLost, and what it means, by the status of the call that the state was lost in.
 _LOST_IN = {
@@ -69,8 +70,7 @@ class LocalSession(SandboxSession):
     @property
     def lost(self) -> str:
         """Why its state is gone, in one sentence; empty while it is there."""
-        if self._lost is None and os.getpid() != self._owner:
-            self._lost = ("host", "it belongs to the parent process")
+        self._see_owner()
         if self._lost is None and not self._lock.locked() and self._cell.is_dead():
             self._lose_between_calls()
         return f"The session is gone: {self._lost[1]}. Open a new one." if self._lost else ""
@@ -84,6 +84,9 @@ class LocalSession(SandboxSession):
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code where the last call left off. Raises SessionLost."""
         asked = time.monotonic()
+        self._see_owner()
+        if self._lost:  # before the lock: in a forked copy of the application it may be held for ever
+            self._require()
         with self._lock:
             self._require()
             cell = self._cell
@@ -93,6 +96,12 @@ class LocalSession(SandboxSession):
             except NeverBegan:
                 self._lose_between_calls()
                 self._require()
+            except NotSent:
+                cell.freeze()
+                raise
+            except BaseException:  # what it says to this call would be taken for the answer to the next
+                self._lose("killed", "a call was broken off half-way")
+                raise
             return self._conclude(request, heard, time.monotonic() - asked - heard.seconds)
 
     def fork(self, *, keep_random: bool = False) -> LocalSession:
@@ -120,7 +129,12 @@ class LocalSession(SandboxSession):
         if os.getpid() == self._owner:
             self._pool.release(self._cell)
 
+    def _see_owner(self) -> None:
+        if self._lost is None and os.getpid() != self._owner:
+            self._lost = ("host", "it belongs to the parent process")
+
     def _require(self) -> None:
+        self._see_owner()
         if self._lost is None and self._cell.is_dead():
             self._lose_between_calls()
         if self._lost:
@@ -142,6 +156,8 @@ class LocalSession(SandboxSession):
 
     def _conclude(self, request: RunRequest, heard: Heard, waited: float) -> RunOutcome:
         cell = self._cell
+        if heard.is_alive:
+            cell.stop()  # it takes a moment, in which there is something else to do
         evidence = evidence_of(cell, heard, request)
         found: tuple[Artifact, ...] = ()
         notes: tuple[str, ...] = ()
@@ -157,6 +173,7 @@ class LocalSession(SandboxSession):
             found, notes = artifacts.collect(self._directory, request.artifacts, request.config, heard.given)
         decision = verdict.decide(heard, evidence, request)
         if not heard.is_alive:
+            self._pool.tainted |= decision[0] is Status.KILLED
             reason, sentence = _LOST_IN.get(decision[0], ("killed", "its process has ended"))
             self._lose(reason, sentence)
             notes = (*notes, _NOTE.format(sentence))
