@@ -166,7 +166,7 @@ def install_filter(program: seccomp.Filter) -> int:
         raise OSError(error.errno, f"layer seccomp: {error.strerror}") from None
 
 
-def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | None:
+def landlock_ruleset(*, namespaced: bool, own_directories: list[str], environment: str | None = None) -> int | None:
     """The rules of every cell of a fork server, made once. None where the kernel has no Landlock."""
     abi = landlock.version()
     if not abi:
@@ -175,6 +175,7 @@ def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | N
         return landlock.ruleset(["/"], [mounts.HOLDER, "/dev"], abi)
     system = [
         *mounts.python_paths(),
+        *([environment] if environment else []),
         "/lib",
         "/lib64",
         "/usr/lib",
