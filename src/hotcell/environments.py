@@ -180,18 +180,18 @@ def check_trusted(place: Path) -> None:
     """Raises ConfigurationError where a user other than root and this one could change what lies below ``place``."""
     for path in (place, *place.parents):
         try:
-            _check_one(path, path.stat())
+            _check_one(path, path.stat(), sticky=path != place)
         except FileNotFoundError:
             continue  # it will be ours
         except OSError as error:
             raise ConfigurationError(f"The store of environments {place} cannot be reached: {error}.") from None
 
 
-def _check_one(path: Path, status: os.stat_result) -> None:
+def _check_one(path: Path, status: os.stat_result, *, sticky: bool = False) -> None:
     # Whoever owns / is root, also where a user namespace shows root as somebody else.
     if status.st_uid not in (0, os.geteuid(), os.stat("/").st_uid):
         problem = f"belongs to user {status.st_uid}"
-    elif stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+    elif sticky and status.st_mode & stat.S_ISVTX:
         return  # /tmp: what is in it can be replaced by its owner alone
     elif status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _has_one_member(status.st_gid)):
         problem = f"can be written to by others (mode {stat.S_IMODE(status.st_mode):o})"

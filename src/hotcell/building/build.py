@@ -78,7 +78,7 @@ def _build(
     say(f"Finding versions with {tool.name}.")
     locked = tool.resolve(wanted, work)
     digest = hashlib.sha256(f"{interpreter.identity()}\n{locked}".encode()).hexdigest()[:32]
-    if not (place / digest).is_dir():
+    if not _is_whole(place / digest):
         (new / LOCK).write_text(locked, "utf-8")
         say("Installing and compiling.")
         tool.install(new / LOCK)
@@ -86,6 +86,17 @@ def _build(
         os.rename(new, place / digest)
     store.give_name(place, name, digest)
     return load(place / digest, name)
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether it is built already. What is damaged is cleared away."""
+    try:
+        load(directory, directory.name)
+    except EnvironmentFailed:
+        if not store.discard(directory):
+            raise
+        return False
+    return True
 
 
 def _finish(

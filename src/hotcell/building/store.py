@@ -61,7 +61,7 @@ def sweep(place: Path) -> None:
         if path.name.startswith(_WORK):
             _delete(path)
         elif DIGEST.fullmatch(path.name) and path.name not in named:
-            _discard(path)
+            discard(path)
 
 
 def give_name(place: Path, name: str, digest: str) -> None:
@@ -82,7 +82,7 @@ def remove(name: str) -> None:
             raise ConfigurationError(f"environment={name!r} is not known: `hotcell env list` shows those there are.")
         digest = digest_of(place, name)
         shared = any(digest_of(place, other) == digest for other in names(place) if other != name)
-        if digest and not shared and not _discard(place / digest):
+        if digest and not shared and not discard(place / digest):
             raise EnvironmentFailed(
                 f"Environment {name!r} is in use: close the sandboxes that run cells in it, then remove it."
             )
@@ -97,7 +97,7 @@ def _make(place: Path) -> None:
     check_trusted(place)
 
 
-def _discard(path: Path) -> bool:
+def discard(path: Path) -> bool:
     """Remove an environment, if nobody uses it. It loses its place at once, so that half of it is never found."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

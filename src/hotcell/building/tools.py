@@ -31,6 +31,22 @@ print(json.dumps({
     "binary": os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
 }))
 """
+# Which pip to use is known by the path of the file with which a pip runs itself for another interpreter.
+_FIND_PIP = "import os, pip; print(os.path.join(os.path.dirname(pip.__file__), '__pip-runner__.py'))"
+_RUN_PIP = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+# "Wheels only" binds pip for what it finds in an index, not for what a wheel depends on by an address. Whatever pip
+# builds, it builds by starting Python.
+_NO_BUILDING = """
+import os, sys
+def refuse(event, arguments):
+    if event == "subprocess.Popen" and os.path.basename(os.fspath(arguments[0])).startswith("python"):
+        raise PermissionError("a package has no wheel, and building it would run its author's code")
+sys.addaudithook(refuse)
+"""
 # They would put the packages somewhere else, or add others.
 _MISLEADING = {
     *("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON", "PIP_REQUIREMENT", "PIP_EDITABLE"),
@@ -38,7 +54,10 @@ _MISLEADING = {
     *("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"),
 }
 _UNREACHABLE = re.compile(r"Retrying \(|NewConnectionError|error sending request|dns error|Could not connect", re.I)
-_NOISE = re.compile(r"WARNING: |\[notice\]|Looking in |Collecting |Processing |Downloading |Using cached ")
+_NOISE = re.compile(
+    r"\s*(?:WARNING: |\[notice\]|Looking in |Downloading |Using cached |Installing build |Getting requirements |"
+    r"Preparing |To fix this |\d\. (?:loosen|remove) |$)"
+)
 _MOST_LINES, _MOST_CHARACTERS = 8, 2000
 
 
@@ -140,9 +159,10 @@ class Pip(Tool):
     name = "pip"
     _QUIET = ("--no-input", "--progress-bar", "off", "--disable-pip-version-check", "--no-color")
 
-    def __init__(self, command: list[str], python: str, *, allow_source: bool, lock: int) -> None:
+    def __init__(self, runner: str, python: str, *, allow_source: bool, lock: int) -> None:
         super().__init__(python, allow_source=allow_source, lock=lock)
-        self._install = [*command, "--python", python, "install", *self._QUIET]
+        program = _RUN_PIP if allow_source else _NO_BUILDING + _RUN_PIP
+        self._install = [python, "-I", "-c", program, runner, "install", *self._QUIET]
 
     def resolve(self, requirements: Path, work: Path) -> str:
         report = work / "report.json"
@@ -172,12 +192,15 @@ def choose(interpreter: Interpreter, python: str, work: Path, *, allow_source: b
     """
     if uv := shutil.which("uv"):
         return Uv(uv, python, allow_source=allow_source, lock=lock)
-    pip = [interpreter.binary, "-I", "-m", "pip"]
-    if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
-        place = work / "pip"
-        make_venv(interpreter, place, with_pip=True)
-        pip = [f"{place}/bin/python", "-I", "-m", "pip"]
-    return Pip(pip, python, allow_source=allow_source, lock=lock)
+    runner = _runner(interpreter.binary)
+    if not os.path.isfile(runner):
+        make_venv(interpreter, work / "pip", with_pip=True)
+        runner = _runner(f"{work}/pip/bin/python")
+    return Pip(runner, python, allow_source=allow_source, lock=lock)
+
+
+def _runner(python: str) -> str:
+    return subprocess.run([python, "-I", "-c", _FIND_PIP], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def make_venv(interpreter: Interpreter, place: Path, *, with_pip: bool = False) -> None:
@@ -204,6 +227,8 @@ def _failure(tool: str, doing: str, output: str) -> str:
 
 
 def _last_lines(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines()]
-    telling = [line for line in lines if line and not _NOISE.match(line)] or lines
+    lines = output.splitlines()
+    telling = [line.strip() for line in lines if not _NOISE.match(line)] or lines
+    if any(line.startswith("Traceback ") for line in telling):
+        telling = telling[-1:]
     return " | ".join(telling[-_MOST_LINES:])[-_MOST_CHARACTERS:].rstrip(". ")

@@ -6,6 +6,7 @@ A fork server cannot be forked from once a module has started a thread, say, and
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from hotcell.environments import Environment
@@ -37,5 +38,6 @@ def _problem(environment: Environment | None, preload: Sequence[str]) -> str:
         with LocalSandbox(environment=environment, preload=preload, pool_size=0) as sandbox:
             _ = sandbox.info
     except HotcellError as error:
-        return str(error)
+        # A module's own exception comes with its traceback; what to do about it is said by the caller.
+        return re.sub(r"^(preload|RuntimeError): ", "", str(error).strip().splitlines()[-1]).partition(". ")[0]
     return ""
