@@ -60,9 +60,11 @@ class LocalSandbox(Sandbox):
     ) -> None:
         if isinstance(preload, str):
             raise ConfigurationError(f"preload={preload!r} is text: give a list of module names.")
-        self._environment = find(environment) if isinstance(environment, str) else environment
+        if environment is not None and not isinstance(environment, Environment):
+            environment = find(environment)
+        self._environment = environment
         if preload is None:
-            preload = self._environment.preload if self._environment else ()
+            preload = environment.preload if environment else ()
         self._preload = list(preload)
         for module in self._preload:
             if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
