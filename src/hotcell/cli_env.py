@@ -62,7 +62,7 @@ def _create(arguments: argparse.Namespace) -> int:
         requirements=arguments.requirements,
         python=arguments.python,
         allow_source=arguments.allow_source,
-        say=lambda text: print(text, file=sys.stderr),
+        say=lambda text: print(text, file=sys.stderr) if sys.stderr.isatty() else None,
     )
     _print(environment, arguments)
     return 0

@@ -33,7 +33,7 @@ class Environment:
     """What it was asked for by."""
 
     digest: str
-    """Stands for the interpreter and every file that was installed: equal digests, equal environments."""
+    """Stands for the interpreter, for what was installed and what was asked for: equal digests, equal environments."""
 
     directory: Path
     """Where it lies in the store."""

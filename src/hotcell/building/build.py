@@ -26,7 +26,7 @@ def create(
 ) -> Environment:
     """Build an environment of ``packages`` and of what the file ``requirements`` lists, and call it ``name``.
 
-    The same interpreter and the same files are the same environment, built once. A name that is taken is given to the
+    The same packages on the same interpreter are the same environment, built once. A name that is taken is given to the
     new one; sandboxes that run keep the old. ``allow_source`` also takes packages that come without a wheel, whose
     authors' code then runs here, with your rights. ``say`` hears what is being done.
 
@@ -77,7 +77,7 @@ def _build(
     wanted.write_text("".join(f"{text}\n" for text in asked), "utf-8")
     say(f"Finding versions with {tool.name}.")
     locked = tool.resolve(wanted, work)
-    digest = hashlib.sha256(f"{interpreter.identity()}\n{locked}".encode()).hexdigest()[:32]
+    digest = _digest(interpreter, asked, locked)
     if not _is_whole(place / digest):
         (new / LOCK).write_text(locked, "utf-8")
         say("Installing and compiling.")
@@ -86,6 +86,12 @@ def _build(
         os.rename(new, place / digest)
     store.give_name(place, name, digest)
     return load(place / digest, name)
+
+
+def _digest(interpreter: tools.Interpreter, asked: tuple[str, ...], locked: str) -> str:
+    """Covers what is installed and on what; and which of it was asked for, since that is what is imported ahead."""
+    wanted = " ".join(sorted({name_of(text) for text in asked}))
+    return hashlib.sha256(f"{interpreter.identity()}\n{wanted}\n{locked}".encode()).hexdigest()[:32]
 
 
 def _is_whole(directory: Path) -> bool:

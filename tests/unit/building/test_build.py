@@ -65,6 +65,22 @@ def test_the_same_packages_are_built_once(index: Path, store: Path) -> None:
     assert find("one").digest == first.digest
 
 
+def test_a_lock_builds_the_same_versions_again(index: Path, store: Path, tmp_path: Path) -> None:
+    make_wheel(index, "lower", "1.0")
+    make_wheel(index, "upper", requires="lower")
+    first = create("data", packages=["upper"])
+    kept = tmp_path / "lock.txt"
+    kept.write_bytes((first.directory / "lock.txt").read_bytes())
+    make_wheel(index, "lower", "2.0")
+    again = create("again", requirements=kept)
+    assert again.packages == first.packages == {"lower": "1.0", "upper": "1.0"}
+    assert (again.directory / "lock.txt").read_bytes() == kept.read_bytes()
+    assert (first.preload, again.preload) == (("upper",), ("lower", "upper"))
+    make_wheel(index, "lower", "1.0", files={"lower.py": "changed = True\n"})
+    with pytest.raises(EnvironmentFailed, match=r"(?i)do not match the hashes"):
+        create("again", requirements=kept)
+
+
 def test_a_name_moves_and_what_nothing_is_called_by_goes(index: Path, store: Path) -> None:
     make_wheel(index, "lower", "1.0")
     old = create("data", packages=["lower"])
