@@ -38,10 +38,9 @@ class LocalSandbox(Sandbox):
 
     ``environment`` is one that ``hotcell env create`` built, or its name; without it, cells have the application's own
     Python. ``preload`` names modules that the fork server imports, so that cells have them for free; when it is not
-    given, they are those that the environment lists. ``pool_size`` cells wait
-    prepared for executions under ``config``'s limits; others are made when asked for. ``isolation`` is the level to
-    insist on; without it, the best that this host gives. ``without`` leaves layers out, by id: for tests and proofs,
-    reported in ``info``.
+    given, they are those that the environment lists. ``pool_size`` cells wait prepared for executions under
+    ``config``'s limits; others are made when asked for. ``isolation`` is the level to insist on; without it, the best
+    that this host gives. ``without`` leaves layers out, by id: for tests and proofs, reported in ``info``.
 
     Starts with the first execution. Thread-safe; a forked copy of the application starts a fork server of its own.
     """
