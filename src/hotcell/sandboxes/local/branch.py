@@ -29,8 +29,9 @@ _SHARED = re.compile(rb"^\S+ [r-][w-][x-]s ", re.MULTILINE)
 
 
 def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int]]) -> bool:
-    """Make the copy; True in it, False in the original. ``handles``: the shell's mount and PID namespaces, and the copy's
-    wire, stdout and stderr. Whatever fails ends the copy, which the other side sees.
+    """Make the copy; True in it, False in the original. Whatever fails ends the copy, which the other side sees.
+
+    ``handles``: the shell's mount and PID namespaces, and the copy's wire, stdout and stderr.
     """
     mount, pid, *streams = handles
     old = os.open(mounts.CELL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -95,7 +96,7 @@ def _settle(old: int, streams: list[int], shared: list[tuple[int, int]]) -> None
 
 
 def _renew_descriptors(where: int, keep: set[int]) -> None:
-    """Open our own copy of each file; close what is the original's, or put the null device in the place of a pipe."""
+    """Open our own copy of each file; close the original's folders, and put the null device in the place of pipes."""
     null = os.open(_NOTHING, os.O_RDWR | os.O_CLOEXEC)
     for name in os.listdir("/proc/self/fd"):
         handle = int(name)

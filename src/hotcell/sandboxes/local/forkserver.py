@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hotcell
-from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SandboxUnavailable
+from hotcell.environments import Environment
+from hotcell.errors import ConfigurationError, EnvironmentFailed, PoolExhausted, SandboxCrashed, SandboxUnavailable
 from hotcell.results import IsolationLevel
 from hotcell.sandboxes.handles import receive
 from hotcell.sandboxes.local import cgroups, leftovers
@@ -55,6 +56,7 @@ _ENVIRONMENT = {
 # The application's own copy of the package, whatever else is installed, and nothing that lies beside it.
 _START = """
 import sys
+sys.prefix = sys.exec_prefix = {prefix!r} or sys.prefix
 from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location("hotcell", {file!r})
 sys.modules["hotcell"] = package = module_from_spec(spec)
@@ -68,8 +70,15 @@ _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 class ForkServer:
     """One fork server process and its launcher. Thread-safe. Belongs to the process that made it."""
 
-    def __init__(self, preload: Sequence[str], level: IsolationLevel, without: frozenset[str]) -> None:
+    def __init__(
+        self,
+        preload: Sequence[str],
+        level: IsolationLevel,
+        without: frozenset[str],
+        environment: Environment | None = None,
+    ) -> None:
         self.level = level
+        self._environment = environment
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._asked = 0
@@ -101,10 +110,11 @@ class ForkServer:
 
     def _spawn(self, control: socket.socket, without: frozenset[str]) -> subprocess.Popen[bytes]:
         supervisor = os.pidfd_open(os.getpid())
-        program = _START.format(file=hotcell.__file__, control=control.fileno(), supervisor=supervisor)
+        prefix = self._environment.prefix if self._environment else None
+        program = _START.format(file=hotcell.__file__, control=control.fileno(), supervisor=supervisor, prefix=prefix)
         try:
             return subprocess.Popen(
-                [sys.executable, "-I", "-c", program],
+                [*self._python(), "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -114,9 +124,18 @@ class ForkServer:
                 start_new_session=True,  # a terminal's Ctrl-C is the application's to handle
             )
         except OSError as error:
+            if self._environment and not os.path.exists(self._environment.python):
+                raise _start_error("environment", "its Python is gone", self.level, self._environment) from None
             raise PoolExhausted(f"The fork server could not be started: {error}. Free processes or memory.") from error
         finally:
             os.close(supervisor)
+
+    def _python(self) -> list[str]:
+        if not self._environment:
+            return [sys.executable, "-I"]
+        # -S: a package can ask for code to be run whenever Python starts. Here that would be outside the wall, as the
+        # application; the fork server lets it run when it is inside.
+        return [self._environment.python, "-I", "-S"]
 
     def _shake_hands(self, preload: Sequence[str], without: frozenset[str]) -> None:
         config: dict[str, Any] = {
@@ -125,6 +144,7 @@ class ForkServer:
             "directory": self.directory,
             "cgroups": [str(self.groups.path)] if self.groups else [],
             "without": sorted(without),
+            "environment": self._environment.prefix if self._environment else None,
         }
         self._control.settimeout(_START_TIMEOUT_SECONDS)
         try:
@@ -137,7 +157,7 @@ class ForkServer:
         except OSError as error:
             raise SandboxUnavailable(f"The fork server ended while it started: {error}.") from error
         if "error" in answer:
-            raise _start_error(answer["kind"], answer["error"], self.level)
+            raise _start_error(answer["kind"], answer["error"], self.level, self._environment)
         self.separate_ids: bool = answer["separate_ids"]
         """True when each cell has a user id that nothing else has."""
         self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
@@ -269,9 +289,15 @@ def _refusal(answer: bytes) -> Exception:
     )
 
 
-def _start_error(kind: str, message: str, level: IsolationLevel) -> Exception:
+def _start_error(kind: str, message: str, level: IsolationLevel, environment: Environment | None) -> Exception:
+    if kind == "environment" and environment:
+        return EnvironmentFailed(
+            f"Environment {environment.name!r} cannot be used any more: {message}. Create it again, then make a new "
+            "sandbox."
+        )
     if kind == "preload":
-        return ConfigurationError(f"preload: {message}. Install it in {sys.prefix}, or leave it out.")
+        remedy = f"Add it to the environment {environment.name!r}" if environment else f"Install it in {sys.prefix}"
+        return ConfigurationError(f"preload: {message}. {remedy}, or leave it out.")
     if kind == "namespace":
         return SandboxUnavailable(
             f"This host refuses what level {level} needs ({message}). Allow user namespaces (`hotcell doctor` says "

@@ -73,7 +73,8 @@ def plan(
 ) -> list[Step]:
     """Every step from the fork to the last wall but the filter, which comes after (``seccomp.install``).
 
-    ``in_shell`` is for a process that is born in its place, by a parent that ends (``shells``). ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
+    ``in_shell`` is for a process that is born in its place, by a parent that ends (``shells``). ``links`` are what
+    ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
     space and private data, in bytes.
     """
     # A group of its own, so that kill(0) stays inside. The fork server is a session leader without a terminal already,
@@ -185,7 +186,7 @@ def walk(steps: list[Step]) -> None:
             raise kernel.failure(f"layer {layer}: {what}")
 
 
-def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | None:
+def landlock_ruleset(*, namespaced: bool, own_directories: list[str], environment: str | None = None) -> int | None:
     """The rules of every cell of a fork server, made once. None where the kernel has no Landlock."""
     abi = landlock.version()
     if not abi:
@@ -194,6 +195,7 @@ def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | N
         return landlock.ruleset(["/"], [mounts.HOLDER, "/dev"], abi)
     system = [
         *mounts.python_paths(),
+        *([environment] if environment else []),
         "/lib",
         "/lib64",
         "/usr/lib",

@@ -84,8 +84,8 @@ class NestedCell(LocalCell):
         """Raises ConfigurationError when a copy would be too deep."""
         if self._depth >= MOST_DEEP:
             raise ConfigurationError(
-                f"This session is a copy of a copy, {self._depth} times over, and the kernel nests no deeper: fork from "
-                "an earlier one, or open a new session."
+                f"This session is a copy of a copy, {self._depth} times over, and the kernel nests no deeper: fork "
+                "from an earlier one, or open a new session."
             )
 
     def keep_spare(self, maker: ShellMaker) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from hotcell.config import SandboxConfig
+from hotcell.environments import Environment, find
 from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, SandboxUnavailable
 from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status
 from hotcell.sandboxes import artifacts
@@ -40,10 +41,11 @@ _alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
 class LocalSandbox(Sandbox):
     """This kernel as the wall: namespaces, Landlock, seccomp, limits, around a process that lives for one execution.
 
-    ``preload`` names modules that the fork server imports, so that cells have them for free. ``pool_size`` cells wait
-    prepared for executions under ``config``'s limits; others are made when asked for. ``isolation`` is the level to
-    insist on; without it, the best that this host gives. ``without`` leaves layers out, by id: for tests and proofs,
-    reported in ``info``.
+    ``environment`` is one that ``hotcell env create`` built, or its name; without it, cells have the application's own
+    Python. ``preload`` names modules that the fork server imports, so that cells have them for free; when it is not
+    given, they are those that the environment lists. ``pool_size`` cells wait prepared for executions under
+    ``config``'s limits; others are made when asked for. ``isolation`` is the level to insist on; without it, the best
+    that this host gives. ``without`` leaves layers out, by id: for tests and proofs, reported in ``info``.
 
     Starts with the first execution. Thread-safe; a forked copy of the application starts a fork server of its own.
     """
@@ -54,7 +56,8 @@ class LocalSandbox(Sandbox):
     def __init__(
         self,
         *,
-        preload: Iterable[str] = (),
+        environment: Environment | str | None = None,
+        preload: Iterable[str] | None = None,
         pool_size: int = 8,
         config: SandboxConfig | None = None,
         isolation: IsolationLevel | str | None = None,
@@ -62,6 +65,11 @@ class LocalSandbox(Sandbox):
     ) -> None:
         if isinstance(preload, str):
             raise ConfigurationError(f"preload={preload!r} is text: give a list of module names.")
+        if environment is not None and not isinstance(environment, Environment):
+            environment = find(environment)
+        self._environment = environment
+        if preload is None:
+            preload = environment.preload if environment else ()
         self._preload = list(preload)
         for module in self._preload:
             if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
@@ -214,7 +222,7 @@ class LocalSandbox(Sandbox):
             raise SandboxUnavailable("This kernel or machine has no seccomp filter; without one there is no wall.")
         if self._wanted is not IsolationLevel.PROCESS:
             try:
-                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without)
+                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without, self._environment)
             except SandboxUnavailable:
                 if self._wanted is IsolationLevel.NAMESPACE or missing:
                     raise
@@ -223,7 +231,7 @@ class LocalSandbox(Sandbox):
                 "Level process needs Landlock, and this kernel has none or it is switched off: add landlock to the "
                 "kernel's lsm= parameter, or allow user namespaces."
             )
-        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without)
+        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without, self._environment)
 
     def _info(self, pool: Pool) -> SandboxInfo:
         server = pool.server

@@ -146,7 +146,8 @@ def rules(
 ) -> dict[str, int | list[Instruction]]:
     """What happens at each call, by name: an action, or instructions that look at the arguments.
 
-    ``branchable`` lets it enter the namespaces of a shell, whose descriptors it gets for that. ``processes`` false refuses new processes (threads stay); ``own_pid`` confines signals to that process, for where
+    ``branchable`` lets it enter the namespaces of a shell, whose descriptors it gets for that. ``processes`` false
+    refuses new processes (threads stay); ``own_pid`` confines signals to that process, for where
     no PID namespace does it; ``counted`` says that a memory group counts the cell's pages.
     """
     refuse = _errno(errno.EPERM)

@@ -46,7 +46,7 @@ class LocalSession(SandboxSession):
 
     @classmethod
     def open(cls, pool: Pool, cell: LocalCell, first: RunRequest) -> LocalSession:
-        """Make a session of a fresh cell. ``first`` has no code: nobody's code is seen before the work directory is known.
+        """Make a session of a fresh cell. ``first`` has no code: the work directory is known before any is seen.
 
         Raises SandboxCrashed; the cell is released then.
         """

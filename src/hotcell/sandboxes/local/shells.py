@@ -1,8 +1,8 @@
 """Places for sessions that may be copied, and for their copies, made by the fork server; see decision 13.
 
 A process cannot be moved to a place of its own from outside: it enters a PID or mount namespace only by itself. So the
-trusted side makes the place, a shell: a PID namespace with an init that only waits, and a mount namespace with an empty
-tmpfs and a ``/proc`` of its own, both owned by the session's user namespace. The session's first process is born in one.
+trusted side makes the place, a shell: a PID namespace with an init that only waits, and a mount namespace with an
+empty tmpfs and a ``/proc`` of its own, both owned by the session's user namespace. The session's first process is born in one.
 For a copy, that process forks, and the child moves into another (``branch``).
 
 Around them all is a PID namespace whose init is the witness: it buries them and tells how each of them ended.
@@ -128,7 +128,7 @@ def become_init() -> NoReturn:
 
 
 def become_witness(report: int) -> NoReturn:
-    """The same for the namespace of a session and its copies: all of them are its children, and it tells how they ended.
+    """The same for the namespace of a session and its copies, which are its children: it tells how each of them ended.
 
     Each end is one ``WITNESSED`` struct in the pipe ``report``; when that is full, nobody has read for long, and an end
     is not told.

@@ -19,6 +19,7 @@ import mmap
 import os
 import select
 import signal
+import site
 import socket
 import stat
 import struct
@@ -63,6 +64,7 @@ class Zygote:
         self._links = [(link, target) for link, target in config["links"]]
         self._separate_ids = config["separate_ids"] and "separate-uid" not in self._without
         self._base = config["directory"]
+        self._environment: str | None = config["environment"]
         self._counted = bool(config["cgroups"])
         self._slot = 0
         self._cells: dict[int, tuple[_Cell, int]] = {}
@@ -85,6 +87,8 @@ class Zygote:
         if self._namespaced:
             mounts.make_own_place(self._links)
         sys.dont_write_bytecode = True  # there is no place for it
+        if self._environment:
+            site.main()  # we were started without it, outside the wall
         # What is not here any more (the application's own places) would only be looked into in vain.
         sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
         before = _descriptors()
@@ -410,7 +414,11 @@ class Zygote:
         return f"{directory}/work"
 
     def _restrict_to(self, directory: str | None) -> None:
-        ruleset = jail.landlock_ruleset(namespaced=False, own_directories=[directory] if directory else [])
+        ruleset = jail.landlock_ruleset(
+            namespaced=False,
+            own_directories=[directory] if directory else [],
+            environment=self._environment,
+        )
         if ruleset is None:
             raise OSError("layer landlock: this kernel has none")
         kernel.call("landlock_restrict_self", ruleset, 0)
