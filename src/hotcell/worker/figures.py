@@ -56,5 +56,11 @@ def _picture(figure: Any, name: str) -> Any:
     stream = io.BytesIO()
     colours = {"facecolor": figure.get_facecolor(), "edgecolor": figure.get_edgecolor()}
     figure.canvas.print_figure(stream, format=name, dpi=figure.dpi, bbox_inches="tight", **colours)
-    data = stream.getvalue()
-    return data[data.index(b"<svg") :].decode() if name == "svg" else data
+    return _fragment(stream.getvalue().decode()) if name == "svg" else stream.getvalue()
+
+
+def _fragment(text: str) -> str:
+    """Without what belongs to a file of its own, and what tells when and by what it was made."""
+    start, after = text.find("<svg"), text.rfind("</metadata>")
+    head, tag, _ = text[start:after].partition("<metadata>")
+    return head + text[after:].removeprefix("</metadata>") if tag else text[start:]
