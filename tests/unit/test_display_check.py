@@ -279,6 +279,9 @@ class TestHtml:
         <table><p>x</p></table>
         <table><tr><p>x</p></tr></table>
         <h1><h2>x</h2></h1>
+        <p><span><ul></ul></span></p>
+        <p><div></div></p>
+        <p><hr></p>
         <b title="x" title="y" href="javascript:alert(1)">x</b>
         <b xlink:href="javascript:alert(1)">x</b>
         <img href="data:image/png;base64,AAAA">

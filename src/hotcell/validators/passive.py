@@ -33,14 +33,14 @@ _SVG_STYLE = frozenset(
     font-variant text-anchor dominant-baseline alignment-baseline stop-color stop-opacity image-rendering clip-rule
     shape-rendering text-rendering white-space""".split()
 )
-_HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
-_BLOCKS = frozenset("div p pre blockquote ul ol dl table".split())
+_BLOCKS = frozenset("div p pre blockquote ul ol dl table hr h1 h2 h3 h4 h5 h6".split())
 _WORDS = frozenset("span b i u s em strong small sub sup code kbd samp var mark abbr del ins".split())
 _SECTIONS = frozenset("thead tbody tfoot".split())
 _SHAPES = frozenset("path rect circle ellipse line polyline polygon".split())
 _CONTAINERS = frozenset("svg g defs clipPath".split())
 _TOP = frozenset({""})
-_FLOW = _TOP | _HEADINGS | _WORDS | _BLOCKS - {"table", "ul", "ol", "dl"} | {"td", "th", "li", "dt", "dd", "caption"}
+_AROUND_BLOCKS = _TOP | frozenset("div blockquote td th li dd".split())
+_AROUND_WORDS = _AROUND_BLOCKS | _WORDS | frozenset("p pre h1 h2 h3 h4 h5 h6 dt caption".split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +54,11 @@ class _Grammar:
     """Elements that are never closed."""
 
 
-# An element elsewhere than here may make a browser close those around it, and then the page's own.
+# An element elsewhere than here makes a browser close what is around it, and an end tag then closes what is the page's.
 _HTML = _Grammar(
     parents={
-        **dict.fromkeys(_BLOCKS | _WORDS | {"br", "hr", "img"}, _FLOW),
-        **dict.fromkeys(_HEADINGS, _FLOW - _HEADINGS),
+        **dict.fromkeys(_BLOCKS, _AROUND_BLOCKS),
+        **dict.fromkeys(_WORDS | {"br", "img"}, _AROUND_WORDS),
         **dict.fromkeys(_SECTIONS | {"caption", "colgroup"}, frozenset({"table"})),
         "tr": _SECTIONS | {"table"},
         "td": frozenset({"tr"}),
