@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hotcell.results import Display
 from hotcell.validators.passive import is_passive
 from hotcell.validators.text import clean_text
 
@@ -31,20 +32,6 @@ _SVG = "image/svg+xml"
 _GEOMETRY = re.compile(r'\b(d|points)="([MLHVCSQTAZmlhvcsqtaze0-9 \t\r\n.,+-]++)"')
 _PLACE = re.compile(r'\b(d|points)="#([0-9]{1,9})#"')
 _TEXTS = frozenset({_SVG, "application/javascript", "application/xhtml+xml", "application/xml"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Display:
-    """One thing that the code showed, in one or more forms to choose from."""
-
-    data: Mapping[str, Any]
-    """By MIME type: text, JSON data, or an image as Base64 text."""
-    active: tuple[str, ...] = ()
-    """The MIME types in ``data`` that may do more than show something; put these into no page of yours as they are."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        return {"data": dict(self.data), "active": list(self.active)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, ModuleType
 from typing import Any, NoReturn, Protocol
 
-from hotcell.worker import awaiting, namespace, streams, tracebacks, values
+from hotcell.worker import awaiting, displays, namespace, streams, tracebacks, values
 from hotcell.worker.tracebacks import Source
 
 _EXIT_CODE: Any = SystemExit.__dict__["code"]
@@ -106,6 +106,8 @@ def run_in(
     ``tracebacks.describe``) and ``memory_error``. It can be written as JSON without NaN. Raises nothing else.
     """
     source.register()
+    if outlet is not None:
+        displays.start(outlet.display, request["figure_formats"], request["display_bytes"])
     value, error = _execute(request["code"], source, module.__dict__)
     _set_trace(None)
     _set_profile(None)
@@ -135,6 +137,7 @@ def _finish(
     ends: tuple[Callable[[], None] | None, Callable[[], None] | None],
 ) -> dict[str, Any]:
     at_end, at_last = ends
+    displays.finish(value, error)
     report = None if error is None else failure(error, source)
     if at_end is not None:
         at_end()

@@ -98,16 +98,27 @@ class _Outlet:
         return self._inbox.answer()
 
 
+class _Nowhere:
+    """For a rehearsal: what is shown is not sent."""
+
+    def display(self, bundle: dict[str, Any]) -> None:
+        _encode(bundle)
+
+    def exchange(self, call: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError(call)
+
+
 def rehearse(snippet: str) -> None:
     """Walk the whole way of a request for a harmless piece of code, but for the sending: so that it has been walked."""
     rules: dict[str, Any] = {"policy": "", "imports_allowed": None, "imports_denied": _REHEARSED, "builtins_denied": []}
     request = {"code": snippet, "filename": "<cell>", "context": {}, "namespace": rules, "value_bytes": 1 << 16}
+    request |= {"figure_formats": ["png"], "display_bytes": 1 << 20}
     decoder = wire.Decoder(wire.FROM_US)
     for _, payload in decoder.feed(wire.encode(wire.REQUEST, _dumps(request).encode())):
         request = json.loads(payload)
         source = Source(snippet, "<cell>")
         module = namespace.make_module(request["namespace"], {}, source.filename)
-        report = runner.run_in(module, source, request)
+        report = runner.run_in(module, source, request, outlet=_Nowhere())
         wire.encode(wire.RESULT, _encode(report))
 
 

@@ -27,7 +27,7 @@ import sys
 from typing import Any, NoReturn
 
 from hotcell.sandboxes.local import branch, jail, kernel, mounts, pages, seccomp, shells
-from hotcell.worker import runner, serve
+from hotcell.worker import adaptations, runner, serve
 
 PREPARE = struct.Struct("<9Q")
 """A number that the answer repeats, then ``jail.Limits``."""
@@ -92,6 +92,7 @@ class Zygote:
         # What is not here any more (the application's own places) would only be looked into in vain.
         sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
         before = _descriptors()
+        adaptations.install()
         pages.warm_up(preload)
         runner.prepare()
         _check_alone()
