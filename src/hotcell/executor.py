@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
-from hotcell import inputs
+from hotcell import inputs, languages
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError, SandboxUnavailable
+from hotcell.languages import PYTHON, Language
 from hotcell.output_check import OutputCheck
 from hotcell.policy import Policy
-from hotcell.results import CheckReport, ExecutionResult, IsolationLevel, SandboxInfo, Status
+from hotcell.results import CheckReport, ExecutionResult, IsolationLevel, SandboxInfo, Status, Violation
 from hotcell.sandboxes.base import Cancellation, RunRequest, Sandbox
 from hotcell.steps import Admission, Steps, as_bytes
-from hotcell.validators import syntax, tree
+from hotcell.validators import syntax, tree, unread
 from hotcell.validators.output import Redactor
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ class Executor:
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
-        directory; ``artifacts`` are globs of the files to bring back.
+        directory; ``artifacts`` are globs of the files to bring back. ``language``: ``python``, ``javascript``,
+        ``bash``, or one that was registered.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
         and SandboxError or ProtocolError for our own failures.
@@ -94,15 +97,17 @@ class Executor:
         given = inputs.check_files(files, config)
         globs = inputs.check_artifacts(artifacts)
         cancellation = cancellation or Cancellation()
+        other = languages.other(language)
+        sandbox = self.sandbox.for_language(language)
         steps = Steps(code, self.sandbox.name)
         try:
             if self._admit is not None:
                 self._admit(steps.admission(self.policy, config))
             steps.finished("admit")
-            parsed = syntax.parse(code, self.policy)
+            parsed = _read(code, self.policy, other)
             steps.finished("syntax", parsed.violations)
-            if parsed.tree is not None and not steps.refused:
-                steps.finished("policy", tree.inspect(parsed.tree, parsed.text, self.policy))
+            if not steps.refused:
+                steps.finished("policy", _judge(parsed, self.policy, other))
             if steps.refused:
                 result = steps.rejected()
             elif cancellation.cancelled:
@@ -117,8 +122,8 @@ class Executor:
                     artifacts=globs,
                     cancellation=cancellation,
                 )
-                steps.entered(self._require_isolation())
-                outcome = self.sandbox.run(request)
+                steps.entered(self._require_isolation(sandbox))
+                outcome = sandbox.run(request)
                 steps.ran(outcome.acquire_seconds, outcome.run_seconds)
                 checked = self._output_check(outcome)
                 steps.finished("output")
@@ -138,6 +143,7 @@ class Executor:
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
         import asyncio  # here, as it takes longer to import than all the rest, and the command line does without
@@ -151,6 +157,7 @@ class Executor:
             artifacts=artifacts,
             config=config,
             cancellation=cancellation,
+            language=language,
         )
         future = asyncio.wrap_future(job)
         try:
@@ -165,9 +172,9 @@ class Executor:
                 future.exception()  # it has been recorded; this tells asyncio that it was seen
             raise
 
-    def check(self, code: str | bytes) -> CheckReport:
+    def check(self, code: str | bytes, *, language: str = PYTHON) -> CheckReport:
         """What the validators say of the code; nothing is run."""
-        return check(code, policy=self.policy)
+        return check(code, policy=self.policy, language=language)
 
     def close(self) -> None:
         """Close the sandbox if this executor made it. May be called twice."""
@@ -189,8 +196,8 @@ class Executor:
 
         await asyncio.to_thread(self.close)
 
-    def _require_isolation(self) -> SandboxInfo:
-        info = self.sandbox.info
+    def _require_isolation(self, sandbox: Sandbox) -> SandboxInfo:
+        info = sandbox.info
         if info.isolation < self.min_isolation:
             raise SandboxUnavailable(
                 f"The {info.name} sandbox isolates at the level {info.isolation.value!r} here; at least "
@@ -230,6 +237,16 @@ class _Threads:
         if self._pool is not None and self._owner == os.getpid():
             self._pool.shutdown()
         self._pool = None
+
+
+def _read(code: str | bytes, policy: Policy, other: Language | None) -> syntax.Parsed:
+    return syntax.parse(code, policy) if other is None else syntax.read(code, policy)
+
+
+def _judge(parsed: syntax.Parsed, policy: Policy, other: Language | None) -> tuple[Violation, ...]:
+    if other is not None:
+        return unread.inspect(other, policy)
+    return tree.inspect(parsed.tree, parsed.text, policy) if parsed.tree is not None else ()
 
 
 def _local_sandbox() -> Sandbox:
@@ -279,10 +296,17 @@ def run(
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
     cancellation: Cancellation | None = None,
+    language: str = PYTHON,
 ) -> ExecutionResult:
     """``Executor.execute`` on an executor that this process makes when first asked and closes at its end."""
     return _default.get().execute(
-        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+        code,
+        context=context,
+        files=files,
+        artifacts=artifacts,
+        config=config,
+        cancellation=cancellation,
+        language=language,
     )
 
 
@@ -294,25 +318,31 @@ async def arun(
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
     cancellation: Cancellation | None = None,
+    language: str = PYTHON,
 ) -> ExecutionResult:
     """The async twin of ``run``."""
     import asyncio
 
     executor = await asyncio.to_thread(_default.get)
     return await executor.aexecute(
-        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+        code,
+        context=context,
+        files=files,
+        artifacts=artifacts,
+        config=config,
+        cancellation=cancellation,
+        language=language,
     )
 
 
-def check(code: str | bytes, *, policy: Policy | None = None) -> CheckReport:
+def check(code: str | bytes, *, policy: Policy | None = None, language: str = PYTHON) -> CheckReport:
     """What the validators say of the code under ``policy``, ``Policy.standard()`` by default; nothing is run."""
     policy = policy or Policy.standard()
+    other = languages.other(language)
     began = perf_counter()
-    parsed = syntax.parse(code, policy)
+    parsed = _read(code, policy, other)
     middle = perf_counter()
-    found = parsed.violations
-    if parsed.tree is not None:
-        found += tree.inspect(parsed.tree, parsed.text, policy)
+    found = parsed.violations or _judge(parsed, policy, other)
     return CheckReport(
         violations=found,
         code_sha256=hashlib.sha256(as_bytes(code)).hexdigest(),

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from hotcell import languages
 from hotcell.config import SandboxConfig
+from hotcell.errors import ConfigurationError
+from hotcell.languages import PYTHON
 from hotcell.results import Artifact, ErrorInfo, IsolationLevel, SandboxInfo, Status, Usage
 
 
@@ -100,6 +103,18 @@ class Sandbox(ABC):
     @abstractmethod
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code once. Raises SandboxError for our own failures, never for what the code does."""
+
+    def for_language(self, language: str) -> Sandbox:
+        """The same wall for programs of that language; it belongs to this one and is closed with it.
+
+        Raises ConfigurationError for a language that is not known or that this sandbox does not run.
+        """
+        if language != PYTHON:
+            raise ConfigurationError(
+                f"The {self.name} sandbox runs Python only, not language={languages.get(language).name!r}: use "
+                "LocalSandbox."
+            )
+        return self
 
     @abstractmethod
     def close(self) -> None:

@@ -17,23 +17,26 @@ from hotcell.worker.tracebacks import Source
 CHANNEL = 3
 """The descriptor of the wire; 0 is /dev/null, 1 and 2 are the code's own output."""
 
+_Run = Callable[[dict[str, Any]], dict[str, Any]]
+
 # Kept from before the code ran: it may replace what the modules hold.
 _dumps, _write, _exit = json.dumps, os.write, os._exit
 _REHEARSED = " ".join(f"module{number}" for number in range(100))
 """About as many denied modules as a real policy has."""
 
 
-def serve(directory: str, listener: int, touch: Callable[[], None]) -> NoReturn:
+def serve(directory: str, listener: int, touch: Callable[[], None], run: _Run = runner.run) -> NoReturn:
     """Serve the one request. ``directory`` is the work directory, where the process already is.
 
     ``listener`` is a descriptor that the other side is to have (of the seccomp filter); -1 when there is none.
-    ``touch`` makes the first request quicker; it is called when the other side has time for it.
+    ``touch`` makes the first request quicker; it is called when the other side has time for it. ``run`` takes the
+    request and returns the report.
     """
     if listener < 0:
         _send(wire.encode(wire.READY))
     else:
         _send_with_handle(wire.encode(wire.READY), listener)
-    report = _run(directory, touch)
+    report = _run(directory, touch, run)
     try:
         payload = _dumps(report, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
         _send(wire.encode(wire.RESULT, payload))
@@ -42,7 +45,7 @@ def serve(directory: str, listener: int, touch: Callable[[], None]) -> NoReturn:
     _exit(0)
 
 
-def _run(directory: str, touch: Callable[[], None]) -> dict[str, Any]:
+def _run(directory: str, touch: Callable[[], None], run: _Run) -> dict[str, Any]:
     try:
         request = _receive(directory, touch)
     except (OSError, MemoryError) as error:  # the files, or the variables, do not fit
@@ -51,7 +54,7 @@ def _run(directory: str, touch: Callable[[], None]) -> dict[str, Any]:
         return {"outcome": "error", "error": told, "memory_error": isinstance(error, MemoryError), **blank}
     if request is None:
         _exit(0)
-    return runner.run(request)
+    return run(request)
 
 
 def rehearse(snippet: str) -> None:

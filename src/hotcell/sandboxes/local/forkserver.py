@@ -22,6 +22,7 @@ from hotcell.sandboxes.local import cgroups, leftovers
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.cgroups import Groups
 from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.toolbox import Toolbox
 from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 
 _START_TIMEOUT_SECONDS = 120.0
@@ -65,8 +66,16 @@ _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 class ForkServer:
     """One fork server process and its launcher. Thread-safe. Belongs to the process that made it."""
 
-    def __init__(self, preload: Sequence[str], level: IsolationLevel, without: frozenset[str]) -> None:
+    def __init__(
+        self,
+        preload: Sequence[str],
+        level: IsolationLevel,
+        without: frozenset[str],
+        toolbox: Toolbox | None = None,
+    ) -> None:
+        """``toolbox`` is of the language that the cells run, when it is not Python."""
         self.level = level
+        self._toolbox = toolbox
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._asked = 0
@@ -122,6 +131,9 @@ class ForkServer:
             "directory": self.directory,
             "cgroups": [str(self.groups.path)] if self.groups else [],
             "without": sorted(without),
+            "program": self._toolbox.spec if self._toolbox else None,
+            "programs": self._toolbox.programs if self._toolbox else {},
+            "paths": self._toolbox.paths if self._toolbox else (),
         }
         self._control.settimeout(_START_TIMEOUT_SECONDS)
         try:
@@ -148,9 +160,11 @@ class ForkServer:
             if answer[:1] != MADE:
                 raise _refusal(answer)
             cell = LocalCell(handles, answer[1:].decode() or None, limits)  # from here on the descriptors are its own
+            if self._toolbox:
+                cell.expect_program(self._toolbox.own_memory_bytes)
             if self.groups:
                 cell.group = self.groups.take()
-                cell.group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES)
+                cell.group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES + cell.own_memory_bytes)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise PoolExhausted(

@@ -26,7 +26,7 @@ import sys
 from typing import Any, NoReturn
 
 from hotcell.sandboxes.local import jail, kernel, mounts, pages, seccomp
-from hotcell.worker import runner, serve
+from hotcell.worker import programs, runner, serve
 
 PREPARE = struct.Struct("<8Q")
 """A number that the answer repeats, then ``jail.Limits``."""
@@ -65,6 +65,7 @@ class Zygote:
         self._separate_ids = config["separate_ids"] and "separate-uid" not in self._without
         self._base = config["directory"]
         self._counted = bool(config["cgroups"])
+        self._program: dict[str, Any] | None = config["program"]
         self._slot = 0
         self._cells: dict[int, tuple[_Cell, int]] = {}
         self._plans: dict[jail.Limits, list[jail.Step]] = {}
@@ -178,7 +179,7 @@ class Zygote:
         init, init_handle = self._start_init()
         pid = kernel.fork()
         if pid == 0:
-            self._become_cell(steps, (their_wire, their_out, their_err), directory)
+            self._become_cell(steps, (their_wire, their_out, their_err), directory, limits.memory_bytes >> 20)
         if init:
             kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
         if pid < 0:
@@ -205,6 +206,8 @@ class Zygote:
                 ruleset=self._ruleset,
                 baseline=self._baseline,
                 without=self._without,
+                program=self._program is not None,
+                counted=self._counted,
             )
         return self._plans[limits]
 
@@ -245,15 +248,29 @@ class Zygote:
         kernel.call("setns", handle, kernel.CLONE_NEWPID)
         return init, handle
 
-    def _become_cell(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> NoReturn:
+    def _become_cell(
+        self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None, memory_mib: int
+    ) -> NoReturn:
         """In the child: streams, identity, jail, filter; then serve the one request. Whatever happens, it ends here."""
         try:
             listener, work = self._close(steps, handles, directory)
+            if self._program:
+                self._serve_program(programs.Program(self._program, work, memory_mib), work, listener)
             serve.serve(work, listener, lambda: pages.touch(self._pages))
         except BaseException as error:  # noqa: BLE001  # nothing may go on in the fork server's own loop
             serve.fault(str(error))
         finally:
             os._exit(1)
+
+    def _serve_program(self, program: programs.Program, work: str, listener: int) -> NoReturn:
+        """The same for a cell whose code is of another language."""
+
+        def touch() -> None:
+            program.start_ahead()
+            pages.touch(self._pages)
+
+        os.set_inheritable(serve.CHANNEL, False)
+        serve.serve(work, listener, touch, program.run)
 
     def _close(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> tuple[int, str]:
         """Put every layer on; returns the filter's listener (-1 without one) and the work directory. Raises OSError."""
