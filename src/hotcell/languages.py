@@ -93,7 +93,7 @@ class Language:
 _TOOLS = """
     awk b2sum base32 base64 basename bc bzip2 cat chmod cksum cmp column comm cp csplit cut date dd df diff dirname du
     echo egrep env expand expr factor false fgrep file find fmt fold getopt grep gunzip gzip head hexdump id join jq
-    link ln ls md5sum mkdir mkfifo mktemp mv nl nproc numfmt od paste patch pr printenv printf pwd readlink realpath rev
+    link ln ls md5sum mkdir mktemp mv nl nproc numfmt od paste patch pr printenv printf pwd readlink realpath rev
     rm rmdir sed seq sh sha1sum sha256sum sha512sum shuf sleep sort split stat sum tac tail tar tee test timeout touch
     tr true truncate tsort uname unexpand uniq unlink unxz unzip wc which xargs xxd xz yes zcat zip
 """

@@ -35,6 +35,7 @@ RESULT_TYPES = [
     results.CheckReport,
     doctor.Report,
     doctor.LayerReport,
+    doctor.LanguageReport,
 ]
 RESULT_FIELDS = [(kind.__name__, field.name) for kind in RESULT_TYPES for field in dataclasses.fields(kind)]
 

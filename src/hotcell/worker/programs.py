@@ -49,10 +49,11 @@ class Program:
         self._gate = -1
 
     def start_ahead(self) -> None:
-        """Start the child before there is code, if it can wait for that. Raises OSError."""
+        """Start the child before there is code, if it can wait for that. Trouble is for ``run`` to tell."""
         if self._spec["starts_ahead"] and not self._child:
-            self._prepare()
-            self._child = self._start(self._spec["command"], self._environment(), gate=True)
+            with contextlib.suppress(OSError):
+                self._prepare()
+                self._child = self._start(self._spec["command"], self._environment(), gate=True)
 
     def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run ``request["code"]``; returns the report, with the keys of ``runner.run_in``.
@@ -134,12 +135,12 @@ class Program:
         return _plain_environment() | files | own
 
     def _success(self, value_bytes: int) -> dict[str, Any]:
-        path = f"{self._place}/result.json"
-        text = _read(path, value_bytes + 1).strip()
+        written = _read(f"{self._place}/result.json", value_bytes + 1)
+        text = written.strip()
         if not text:
             return _report("ok", 0)
         shown = values.short_repr(text, str)
-        if len(text.encode()) > value_bytes:
+        if len(written.encode()) > value_bytes:
             return _report("ok", 0, value_repr=shown)
         try:
             value = json.loads(text)
@@ -217,7 +218,7 @@ def _put(path: str, text: str) -> None:
 def _read(path: str, most: int) -> str:
     """The file's beginning; nothing where the program made something else of it."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as file:
             return (file.read(most) or b"").decode("utf-8", "replace")
     except OSError:

@@ -146,7 +146,7 @@ class ForkServer:
         except OSError as error:
             raise SandboxUnavailable(f"The fork server ended while it started: {error}.") from error
         if "error" in answer:
-            raise _start_error(answer["kind"], answer["error"], self.level)
+            raise _start_error(answer["kind"], answer["error"], self.level, alternative=self._toolbox is None)
         self.separate_ids: bool = answer["separate_ids"]
         """True when each cell has a user id that nothing else has."""
         self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
@@ -249,12 +249,12 @@ def _refusal(answer: bytes) -> Exception:
     )
 
 
-def _start_error(kind: str, message: str, level: IsolationLevel) -> Exception:
+def _start_error(kind: str, message: str, level: IsolationLevel, *, alternative: bool) -> Exception:
     if kind == "preload":
         return ConfigurationError(f"preload: {message}. Install it in {sys.prefix}, or leave it out.")
     if kind == "namespace":
         return SandboxUnavailable(
             f"This host refuses what level {level} needs ({message}). Allow user namespaces (`hotcell doctor` says "
-            "how), or accept level process."
+            f"how){', or accept level process' if alternative else ''}."
         )
     return SandboxUnavailable(f"The fork server could not start: {message}")

@@ -239,8 +239,9 @@ class LocalSandbox(Sandbox):
     def _start_program_server(self, language: Language) -> ForkServer:
         if self._wanted is IsolationLevel.PROCESS:
             raise SandboxUnavailable(_NEEDS_NAMESPACES.format(title=language.title))
+        tools = toolbox.find(language)
         try:
-            return ForkServer([], IsolationLevel.NAMESPACE, self._without, toolbox.find(language))
+            return ForkServer([], IsolationLevel.NAMESPACE, self._without, tools)
         except SandboxUnavailable as error:
             raise SandboxUnavailable(f"{_NEEDS_NAMESPACES.format(title=language.title)} {error}") from error
 
