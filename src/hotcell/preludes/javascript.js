@@ -106,12 +106,11 @@
     value = undefined;
     promise.then((later) => (value = later));
   };
+  const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER; // not before Node 20.12
   const parse = () => {
+    if (!importModuleDynamically && /\bimport\s*\(/.test(code)) return null;
     try {
-      return new vm.Script(code, {
-        filename: SHOWN,
-        importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-      });
+      return new vm.Script(code, { filename: SHOWN, importModuleDynamically });
     } catch (error) {
       if (WANTS_MODULE.test(error.message)) return null;
       throw error;
