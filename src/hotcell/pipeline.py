@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Protocol
 
-from hotcell import inputs
+from hotcell import inputs, languages
 from hotcell.config import SandboxConfig
 from hotcell.errors import SandboxUnavailable
+from hotcell.languages import PYTHON, Language
 from hotcell.output_check import OutputCheck
 from hotcell.policy import Policy
-from hotcell.results import ExecutionResult, IsolationLevel, SandboxInfo, Status
+from hotcell.results import ExecutionResult, IsolationLevel, SandboxInfo, Status, Violation
 from hotcell.sandboxes.base import Cancellation, Observer, RunOutcome, RunRequest, Sandbox
 from hotcell.steps import Admission, Steps
-from hotcell.validators import syntax, tree
+from hotcell.validators import syntax, tree, unread
 
 _log = logging.getLogger("hotcell")
 
@@ -41,6 +42,7 @@ class Call:
     artifacts: tuple[str, ...] = ()
     cancellation: Cancellation = field(default_factory=Cancellation)
     listener: Listener | None = None
+    language: str = PYTHON
     number: int = 0
     """The cell's number in its session; 0 outside of one."""
 
@@ -53,10 +55,13 @@ class Call:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> Call:
         """Raises ConfigurationError, which names the item."""
+        languages.other(language)
         return cls(
             config=config,
+            language=language,
             context=inputs.check_context(context, config),
             files=inputs.check_files(files, config),
             artifacts=inputs.check_artifacts(artifacts),
@@ -92,6 +97,8 @@ class Pipeline:
         What the code does is a result. Raises QuotaExceeded from the admit hook, and SandboxError or ProtocolError for
         our own failures.
         """
+        other = languages.other(call.language)
+        sandbox = self.sandbox.for_language(call.language)
         steps = Steps(code, self.sandbox.name)
         try:
             if call.listener:
@@ -99,17 +106,17 @@ class Pipeline:
             if self._admit is not None:
                 self._admit(steps.admission(self.policy, call.config))
             steps.finished("admit")
-            parsed = syntax.parse(code, self.policy)
+            parsed = read(code, self.policy, other)
             steps.finished("syntax", parsed.violations)
-            if parsed.tree is not None and not steps.refused:
-                steps.finished("policy", tree.inspect(parsed.tree, parsed.text, self.policy))
+            if not steps.refused:
+                steps.finished("policy", judge(parsed, self.policy, other))
             if steps.refused:
                 result = steps.rejected()
             elif call.cancellation.cancelled:
                 result = steps.result(Status.CANCELLED, "The caller cancelled it before it started.", "caller")
             else:
-                steps.entered(self.require_isolation())
-                outcome = (place or self.sandbox.run)(self.request(parsed.text, call))
+                steps.entered(self.require_isolation(sandbox))
+                outcome = (place or sandbox.run)(self.request(parsed.text, call))
                 steps.ran(outcome.acquire_seconds, outcome.run_seconds)
                 checked = self.output_check(outcome)
                 steps.finished("output")
@@ -134,9 +141,9 @@ class Pipeline:
             cancellation=call.cancellation,
         )
 
-    def require_isolation(self) -> SandboxInfo:
+    def require_isolation(self, sandbox: Sandbox) -> SandboxInfo:
         """Where code will run. Raises SandboxUnavailable when that is less than is asked for."""
-        info = self.sandbox.info
+        info = sandbox.info
         if info.isolation < self._min_isolation:
             raise SandboxUnavailable(
                 f"The {info.name} sandbox isolates at the level {info.isolation.value!r} here; at least "
@@ -152,3 +159,15 @@ class Pipeline:
             self._record(result)
         except Exception:  # noqa: BLE001  # a hook of the application's; logged with its traceback
             _log.exception("The record hook failed for execution %s (%s)", result.execution_id, result.status.value)
+
+
+def read(code: str | bytes, policy: Policy, other: Language | None) -> syntax.Parsed:
+    """The code as text, and as a tree where it is Python; ``other`` is its language where it is not."""
+    return syntax.parse(code, policy) if other is None else syntax.read(code, policy)
+
+
+def judge(parsed: syntax.Parsed, policy: Policy, other: Language | None) -> tuple[Violation, ...]:
+    """What the policy says of it."""
+    if other is not None:
+        return unread.inspect(other, policy)
+    return tree.inspect(parsed.tree, parsed.text, policy) if parsed.tree is not None else ()

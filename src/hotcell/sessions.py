@@ -72,7 +72,7 @@ class Session:
         sandbox = pipeline.sandbox
         if not sandbox.supports_sessions:
             raise ConfigurationError(f"The {sandbox.name} sandbox has no sessions: use LocalSandbox.")
-        pipeline.require_isolation()
+        pipeline.require_isolation(sandbox)
         first = pipeline.request("", Call.checked(config))
         cell = sandbox.open_session(first, branchable=branchable)
         return cls(pipeline, cell, config, lifetime, threads, branchable=branchable)

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from hotcell import languages
 from hotcell.config import SandboxConfig
+from hotcell.errors import ConfigurationError
+from hotcell.languages import PYTHON
 from hotcell.results import Artifact, ErrorInfo, IsolationLevel, SandboxInfo, Status, Usage
 
 if TYPE_CHECKING:
@@ -207,6 +210,18 @@ class Sandbox(ABC):
         ConfigurationError for what it does not support.
         """
         raise NotImplementedError
+
+    def for_language(self, language: str) -> Sandbox:
+        """The same wall for programs of that language; it belongs to this one and is closed with it.
+
+        Raises ConfigurationError for a language that is not known or that this sandbox does not run.
+        """
+        if language != PYTHON:
+            raise ConfigurationError(
+                f"The {self.name} sandbox runs Python only, not language={languages.get(language).name!r}: use "
+                "LocalSandbox."
+            )
+        return self
 
     @abstractmethod
     def close(self) -> None:

@@ -18,6 +18,8 @@ from hotcell.worker.tracebacks import Source
 CHANNEL = 3
 """The descriptor of the wire; 0 is /dev/null, 1 and 2 are the code's own output."""
 
+_Run = Callable[[dict[str, Any], runner.Outlet], dict[str, Any]]
+
 # Kept from before the code ran: it may replace what the modules hold.
 _dumps, _write, _exit, _getpid = json.dumps, os.write, os._exit, os.getpid
 _REHEARSED = " ".join(f"module{number}" for number in range(100))
@@ -28,13 +30,15 @@ def serve(
     directory: str,
     handles: list[int],
     touch: Callable[[], None],
+    *,
+    run: _Run = runner.run,
     split: Callable[[dict[str, Any], list[int]], bool] | None = None,
 ) -> NoReturn:
     """Serve one caller. ``directory`` is the work directory, where the process already is.
 
     ``handles`` are descriptors that the other side is to have. ``touch`` makes the first request quicker; it is called
-    when the other side has time for it. ``split`` makes a copy of this process in a place of its own, with the wire of
-    its own: it returns True there and False here.
+    when the other side has time for it. ``run`` takes a request outside of sessions and returns its report. ``split``
+    makes a copy of this process in a place of its own, with the wire of its own: it returns True there and False here.
     """
     try:
         _say_ready(handles)
@@ -43,7 +47,7 @@ def serve(
         if isinstance(request, dict) and request.get("session"):
             _serve_session(inbox, request, split)
         elif isinstance(request, dict):
-            _answer(runner.run(request, _Outlet(inbox)))
+            _answer(run(request, _Outlet(inbox)))
     except OSError:
         _exit(1)
     _exit(0)

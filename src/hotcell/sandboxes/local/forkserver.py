@@ -25,6 +25,7 @@ from hotcell.sandboxes.local.cgroups import Groups
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.shells import SHELL, Shell
+from hotcell.sandboxes.local.toolbox import Toolbox
 from hotcell.sandboxes.local.witness import Witness
 from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 
@@ -76,9 +77,12 @@ class ForkServer:
         level: IsolationLevel,
         without: frozenset[str],
         environment: Environment | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
+        """``toolbox`` is of the language that the cells run, when it is not Python."""
         self.level = level
         self._environment = environment
+        self._toolbox = toolbox
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._asked = 0
@@ -125,7 +129,9 @@ class ForkServer:
             )
         except OSError as error:
             if self._environment and not os.path.exists(self._environment.python):
-                raise _start_error("environment", "its Python is gone", self.level, self._environment) from None
+                raise _start_error(
+                    "environment", "its Python is gone", self.level, self._environment, alternative=False
+                ) from None
             raise PoolExhausted(f"The fork server could not be started: {error}. Free processes or memory.") from error
         finally:
             os.close(supervisor)
@@ -145,6 +151,9 @@ class ForkServer:
             "cgroups": [str(self.groups.path)] if self.groups else [],
             "without": sorted(without),
             "environment": self._environment.prefix if self._environment else None,
+            "program": self._toolbox.spec if self._toolbox else None,
+            "programs": self._toolbox.programs if self._toolbox else {},
+            "paths": self._toolbox.paths if self._toolbox else (),
         }
         self._control.settimeout(_START_TIMEOUT_SECONDS)
         try:
@@ -157,7 +166,9 @@ class ForkServer:
         except OSError as error:
             raise SandboxUnavailable(f"The fork server ended while it started: {error}.") from error
         if "error" in answer:
-            raise _start_error(answer["kind"], answer["error"], self.level, self._environment)
+            raise _start_error(
+                answer["kind"], answer["error"], self.level, self._environment, alternative=self._toolbox is None
+            )
         self.separate_ids: bool = answer["separate_ids"]
         """True when each cell has a user id that nothing else has."""
         self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
@@ -175,6 +186,8 @@ class ForkServer:
                 cell: LocalCell = _nested(handles, limits)
             else:
                 cell = LocalCell(handles, answer[1:].decode() or None, limits)
+            if self._toolbox:
+                cell.expect_program(self._toolbox.own_memory_bytes)
             self.admit(cell)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -203,7 +216,7 @@ class ForkServer:
         if self.groups:
             group = self.groups.take()
             try:
-                group.admit(cell.pid, cell.limits.memory_bytes + GROUP_SLACK_BYTES)
+                group.admit(cell.pid, cell.limits.memory_bytes + GROUP_SLACK_BYTES + cell.own_memory_bytes)
             finally:
                 cell.group = group
 
@@ -289,7 +302,9 @@ def _refusal(answer: bytes) -> Exception:
     )
 
 
-def _start_error(kind: str, message: str, level: IsolationLevel, environment: Environment | None) -> Exception:
+def _start_error(
+    kind: str, message: str, level: IsolationLevel, environment: Environment | None, *, alternative: bool
+) -> Exception:
     if kind == "environment" and environment:
         return EnvironmentFailed(
             f"Environment {environment.name!r} cannot be used any more: {message}. Create it again, then make a new "
@@ -301,6 +316,6 @@ def _start_error(kind: str, message: str, level: IsolationLevel, environment: En
     if kind == "namespace":
         return SandboxUnavailable(
             f"This host refuses what level {level} needs ({message}). Allow user namespaces (`hotcell doctor` says "
-            "how), or accept level process."
+            f"how){', or accept level process' if alternative else ''}."
         )
     return SandboxUnavailable(f"The fork server could not start: {message}")

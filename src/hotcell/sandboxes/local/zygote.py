@@ -27,7 +27,7 @@ import sys
 from typing import Any, NoReturn
 
 from hotcell.sandboxes.local import branch, jail, kernel, mounts, pages, seccomp, shells
-from hotcell.worker import adaptations, runner, serve
+from hotcell.worker import adaptations, programs, runner, serve
 
 PREPARE = struct.Struct("<9Q")
 """A number that the answer repeats, then ``jail.Limits``."""
@@ -66,6 +66,7 @@ class Zygote:
         self._base = config["directory"]
         self._environment: str | None = config["environment"]
         self._counted = bool(config["cgroups"])
+        self._program: dict[str, Any] | None = config["program"]
         self._slot = 0
         self._cells: dict[int, tuple[_Cell, int]] = {}
         self._helpers: dict[int, int] = {}
@@ -194,7 +195,9 @@ class Zygote:
         init, init_handle = self._start_init()
         pid = kernel.fork()
         if pid == 0:
-            self._become_cell(steps, (their_wire, their_out, their_err), directory)
+            self._become_cell(
+                steps, (their_wire, their_out, their_err), directory, memory_mib=limits.memory_bytes >> 20
+            )
         if init:
             kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
         if pid < 0:
@@ -222,6 +225,8 @@ class Zygote:
                 baseline=self._baseline,
                 without=self._without,
                 in_shell=bool(limits.branchable),
+                program=self._program is not None,
+                counted=self._counted,
             )
         return self._plans[limits]
 
@@ -342,6 +347,7 @@ class Zygote:
         handles: tuple[int, int, int],
         directory: str | None,
         *,
+        memory_mib: int = 0,
         is_branchable: bool = False,
     ) -> NoReturn:
         """In the child: streams, identity, jail, filter; then serve the one request. Whatever happens, it ends here."""
@@ -352,7 +358,10 @@ class Zygote:
                 seccomp.install(self._branchable_filter)
             elif "seccomp" not in self._without:
                 told = [seccomp.install(self._own_filter(), with_listener=True)]
-            serve.serve(work, told, lambda: pages.touch(self._pages), self._split if is_branchable else None)
+            if self._program:
+                self._serve_program(programs.Program(self._program, work, memory_mib), work, told)
+            split = self._split if is_branchable else None
+            serve.serve(work, told, lambda: pages.touch(self._pages), split=split)
         except BaseException as error:  # noqa: BLE001  # nothing may go on in the fork server's own loop
             serve.fault(str(error))
         finally:
@@ -360,6 +369,16 @@ class Zygote:
 
     def _split(self, order: dict[str, Any], handles: list[int]) -> bool:
         return branch.split(order, handles, self._shared)
+
+    def _serve_program(self, program: programs.Program, work: str, handles: list[int]) -> NoReturn:
+        """The same for a cell whose code is of another language."""
+
+        def touch() -> None:
+            program.start_ahead()
+            pages.touch(self._pages)
+
+        os.set_inheritable(serve.CHANNEL, False)
+        serve.serve(work, handles, touch, run=program.run)
 
     def _take_ids(self) -> None:
         if self._separate_ids:
