@@ -137,8 +137,9 @@ def _finish(
     ends: tuple[Callable[[], None] | None, Callable[[], None] | None],
 ) -> dict[str, Any]:
     at_end, at_last = ends
-    displays.finish(value, error)
     report = None if error is None else failure(error, source)
+    if not (report and report["memory_error"]):
+        displays.finish(value, error)
     if at_end is not None:
         at_end()
     report = report or _success(value, request["value_bytes"])

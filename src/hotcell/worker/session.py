@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from hotcell.worker import runner, streams
+from hotcell.worker.outlet import Outlet
 from hotcell.worker.tracebacks import Source
 
 _getpid, _set_handler, _interrupt = os.getpid, signal.signal, signal.SIGINT
@@ -24,11 +25,13 @@ class Session:
 
     def __init__(self, first: Mapping[str, Any]) -> None:
         self._running = False
+        self._outlet: Outlet | None = None
         self._owner = _getpid()
         self._module = runner.become_main(first, "<cell 1>")
 
-    def run(self, request: Mapping[str, Any], outlet: runner.Outlet) -> dict[str, Any]:
+    def run(self, request: Mapping[str, Any], outlet: Outlet) -> dict[str, Any]:
         """Run one cell; returns its report."""
+        self._outlet = outlet
         number = request["number"]
         source = Source(request["code"], f"<cell {number}>", shown=f"Cell {number}", number=number)
         names = self._module.__dict__
@@ -53,8 +56,12 @@ class Session:
         self._owner = _getpid()
 
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if self._running and _getpid() == self._owner:
-            raise KeyboardInterrupt
+        if not self._running or _getpid() != self._owner:
+            return
+        if self._outlet is not None and self._outlet.is_sending:
+            self._outlet.was_interrupted = True
+            return
+        raise KeyboardInterrupt
 
     def _stop_listening(self) -> None:
         self._running = False
