@@ -129,6 +129,27 @@ class Display:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A call of a host tool, and what came of it."""
+
+    number: int
+    """From 1, in the order of the calls."""
+    name: str
+    """The tool's, as the code asked for it."""
+    arguments: Mapping[str, Any]
+    """By name, as JSON data; a large one is the beginning of its JSON text."""
+    outcome: str
+    """``ok``, ``error`` (it raised), ``timeout``, ``refused`` (it was never called) or ``abandoned`` (the cell ended
+    before the answer came)."""
+    value: Any = None
+    """What it returned, as JSON data, shortened like the arguments."""
+    error: str = ""
+    """Type and message of what went wrong, as the code got to see it; empty when nothing did."""
+    seconds: float = 0.0
+    """How long it took on the host."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A file the code left in its work directory."""
 
