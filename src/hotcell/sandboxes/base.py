@@ -74,10 +74,13 @@ class ToolHost(Protocol):
     def announce(self) -> list[dict[str, Any]]:
         """What the worker needs to make functions of them: JSON data."""
 
-    def start(self, call: Mapping[str, Any], done: Callable[[Mapping[str, Any], bytes], None]) -> Mapping[str, Any]:
+    def start(
+        self, call: Mapping[str, Any], done: Callable[[Mapping[str, Any], bytes], None]
+    ) -> Mapping[str, Any] | None:
         """Begin a call that a worker asks for, which is hostile data; returns at once what is known of the call.
 
-        ``done`` gets what came of it and the answer, JSON, from any thread, exactly once.
+        None is for one too many to be told of. ``done`` gets what came of it and the answer, JSON, from any thread,
+        exactly once.
         """
 
     @property
@@ -169,20 +172,32 @@ class Sandbox(ABC):
     required_policy: ClassVar[str | None] = None
     """The name of the only policy it accepts; None means any."""
 
-    supports_streaming: ClassVar[bool] = False
-    """Output, displays and tool calls are told while the code runs."""
+    # What it can do beyond running code. Asking for what it lacks is a ConfigurationError before anything runs.
 
-    supports_files: ClassVar[bool] = False
-    """It has a work directory: ``files`` go in, ``artifacts`` come out."""
+    @property
+    def supports_streaming(self) -> bool:
+        """Output, displays and tool calls are told while the code runs."""
+        return False
 
-    supports_displays: ClassVar[bool] = False
-    """Plots and tables come out as MIME bundles."""
+    @property
+    def supports_files(self) -> bool:
+        """It has a work directory: ``files`` go in, ``artifacts`` come out."""
+        return False
 
-    supports_tools: ClassVar[bool] = False
-    """The code may call functions of the host."""
+    @property
+    def supports_displays(self) -> bool:
+        """Plots and tables come out as MIME bundles."""
+        return False
 
-    supports_sessions: ClassVar[bool] = False
-    """``open_session`` gives a cell that keeps its state between runs."""
+    @property
+    def supports_tools(self) -> bool:
+        """The code may call functions of the host."""
+        return False
+
+    @property
+    def supports_sessions(self) -> bool:
+        """``open_session`` gives a cell that keeps its state between runs."""
+        return False
 
     @property
     def supports_fork(self) -> bool:

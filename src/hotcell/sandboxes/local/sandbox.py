@@ -59,7 +59,6 @@ class LocalSandbox(Sandbox):
     """
 
     name: ClassVar[str] = "local"
-    supports_streaming = supports_files = supports_displays = supports_tools = supports_sessions = True
 
     def __init__(
         self,
@@ -129,6 +128,26 @@ class LocalSandbox(Sandbox):
         if self._known is None or self._known[0] is not pool:
             self._known = (pool, self._info(pool))
         return self._known[1]
+
+    @property
+    def supports_streaming(self) -> bool:
+        return True
+
+    @property
+    def supports_files(self) -> bool:
+        return True
+
+    @property
+    def supports_displays(self) -> bool:
+        return self._language is None
+
+    @property
+    def supports_tools(self) -> bool:
+        return self._language is None
+
+    @property
+    def supports_sessions(self) -> bool:
+        return self._language is None
 
     @property
     def supports_fork(self) -> bool:
