@@ -20,7 +20,7 @@ from hotcell.results import Redaction
 from hotcell.validators import addresses, blocks, named, numbers, tokens
 from hotcell.validators.known import KnownSecrets
 from hotcell.validators.secrets import ALL_KINDS, KINDS, PERSONAL, SECRETS
-from hotcell.validators.shadow import Shadow, Span
+from hotcell.validators.shadow import Shadow, Span, masked
 from hotcell.validators.stream import StreamRedactor
 from hotcell.validators.text import clean_text
 from hotcell.validators.unfinished import Unfinished
@@ -109,7 +109,7 @@ class Redactor:
         for _ in range(_GLUED_ROUNDS):
             if not _any_glued(text, spans):
                 break
-            more = self._scan(_masked(text, spans))
+            more = self._scan(masked(text, spans))
             if not more:
                 break
             spans = _merged(spans + more)
@@ -186,11 +186,6 @@ def _replaced(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
         position = end
     pieces.append(text[position:])
     return "".join(pieces)
-
-
-def _masked(text: str, spans: list[Span]) -> str:
-    """The text with brackets, as markers have, for what was found: no rule begins at one or reads across it."""
-    return _replaced(text, ((start, end, "]" * (end - start)) for start, end, _ in spans))
 
 
 def _text_encoding(content: bytes) -> str | None:

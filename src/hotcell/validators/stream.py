@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hotcell.results import Redaction
 from hotcell.validators.blocks import LONGEST_BLOCK
 from hotcell.validators.known import KnownSecrets
-from hotcell.validators.shadow import Span
+from hotcell.validators.shadow import Span, masked
 from hotcell.validators.text import clean_text, unfinished_colour
 from hotcell.validators.unfinished import Unfinished
 
@@ -100,11 +100,14 @@ class StreamRedactor:
         if self._size > _SHORT and self._size - self._looked_at < self._looked_at // 8:
             return ""
         whole, base = self._whole()
-        cut = self._unfinished.start(whole, silent=self._silences == SILENCES)
+        silent = self._silences == SILENCES
+        cut = self._unfinished.start(whole, silent=silent)
         if cut <= base:
             self._looked_at = self._size
             return ""
         spans = self._find(whole)
+        if spans:
+            cut = min(cut, self._unfinished.start(masked(whole, spans), silent=silent))
         for start, end, kind in spans:
             if start < cut < end or end == len(whole) or _is_open_block(whole, (start, end, kind)):
                 cut = max(base, min(cut, start))

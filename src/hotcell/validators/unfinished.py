@@ -27,12 +27,15 @@ Rule = Callable[[bytes, bool], int]
 """Takes a line and whether the stream has been silent for a while; gives from where to hold, its length for nothing."""
 
 
-def _anchored(pattern: bytes, window: int) -> Rule:
-    """A rule for what ends where the text does and is at most ``window`` long."""
+def _anchored(pattern: bytes, window: int, *literals: bytes) -> Rule:
+    """A rule for what ends where the text does, is at most ``window`` long and holds one of the literals."""
     compiled = re.compile(rb"(?:%s)\Z" % pattern)
 
     def rule(data: bytes, _silent: bool) -> int:
-        match = compiled.search(data, max(0, len(data) - window))
+        begin = max(0, len(data) - window)
+        if literals and not any(data.find(literal, begin) >= 0 for literal in literals):
+            return len(data)
+        match = compiled.search(data, begin)
         return match.start() if match else len(data)
 
     return rule
@@ -41,12 +44,12 @@ def _anchored(pattern: bytes, window: int) -> Rule:
 # --- tokens ------------------------------------------------------------------------------------------------------
 
 _TOKEN_CHARS = _ALNUM + b"_-.:/+=%@~"
-_LONGEST_TOKEN = 12_500
+_LONGEST_JWT = 12_500
+_LONGEST_TOKEN = 1_100
+_LONGEST_KEY = 64
 _HEADS = sorted({head.encode() for kind in TOKEN_KINDS for head in kind.heads})
-_BEGINS = re.compile(
-    rb"%s|AKIA|ASIA|AIza|eyJ|dapi[0-9a-f]|(?:SK|AC)[0-9a-f]{2}|(?<![0-9])[0-9]{8,10}(?::A|:?\Z)"
-    % b"|".join(map(re.escape, _HEADS))
-)
+_BY_SEPARATOR = [(sign, [head for head in _HEADS if head.endswith(sign)]) for sign in (b"_", b"-", b".")]
+_KEY = re.compile(rb"AKIA|ASIA|AIza|dapi[0-9a-f]|(?:SK|AC)[0-9a-f]{2}|(?<![0-9])[0-9]{8,10}(?::A|:?\Z)")
 _HALF_HEADS = frozenset(
     head[:length] for head in (*_HEADS, b"AKIA", b"ASIA", b"AIza") for length in range(2, len(head))
 )
@@ -54,19 +57,28 @@ _DISCORD = re.compile(
     rb"(?<![A-Za-z0-9_-])[MNO][A-Za-z0-9_-]{7,28}(?:\.[A-Za-z0-9_-]{0,6}(?:\.[A-Za-z0-9_-]{0,40})?)?\Z"
 )
 _TITLE = re.compile(rb"[A-Z][a-z]*")
-_django = _anchored(rb"django-[!-~]{0,120}", 128)
+_django = _anchored(rb"django-[!-~]{0,120}", 128, b"django-")
 _webhook = _anchored(
-    rb"https?:/{0,2}[A-Za-z0-9.-]*|(?:https?://)?(?:[a-z]{2,8}\.)?(?:hooks\.|discord)[A-Za-z0-9/._-]*", 320
+    rb"https?:/{0,2}[A-Za-z0-9.-]*|(?:https?://)?(?:[a-z]{2,8}\.)?(?:hooks\.|discord)[A-Za-z0-9/._-]*",
+    320,
+    *(b"http", b"hooks.", b"discord"),
 )
 
 
 def _token(data: bytes, silent: bool) -> int:
-    run = tail(data, len(data), _TOKEN_CHARS, _LONGEST_TOKEN)
-    match = _BEGINS.search(run)
-    if match:
-        return len(data) - len(run) + match.start()
-    word = tail(run, len(run), _ALNUM, 16)
-    return len(data) - len(word) if word in _HALF_HEADS and not (silent and len(word) <= FEW) else len(data)
+    size = len(data)
+    run = size - len(tail(data, size, _TOKEN_CHARS, _LONGEST_JWT))
+    short = max(run, size - _LONGEST_TOKEN)
+    starts = [data.find(b"eyJ", run)]
+    for separator, heads in _BY_SEPARATOR:
+        if data.find(separator, short) >= 0:
+            starts += [data.find(head, short) for head in heads]
+    if key := _KEY.search(data, max(run, size - _LONGEST_KEY)):
+        starts.append(key.start())
+    if found := [start for start in starts if start >= 0]:
+        return min(found)
+    word = tail(data, size, _ALNUM, 16)
+    return size - len(word) if word in _HALF_HEADS and not (silent and len(word) <= FEW) else size
 
 
 def _discord(data: bytes, silent: bool) -> int:
@@ -76,18 +88,18 @@ def _discord(data: bytes, silent: bool) -> int:
 
 # --- blocks ------------------------------------------------------------------------------------------------------
 
-_block = _anchored(rb"-----B[A-Z0-9 ]{0,64}-{0,5}|PuTTY-[A-Za-z0-9-]{0,30}:?", 80)
+_block = _anchored(rb"-----B[A-Z0-9 ]{0,64}-{0,5}|PuTTY-[A-Za-z0-9-]{0,30}:?", 80, b"-----B", b"PuTTY-")
 
 # --- named values ------------------------------------------------------------------------------------------------
 
 _ASSIGNED = re.compile(
     rb"(?:%s)%s"
     rb"(?P<value>[bru]?\"(?![,)\]}])(?:[^\"\\\r\n]|\\[^\r\n])*+\\?|[bru]?'(?![,)\]}])(?:[^'\\\r\n]|\\[^\r\n])*+\\?"
-    rb"|\\{1,2}(?:[\"'][^\"'\\\r\n]*+)?|[^\s\"'`,;<>()\[\]{}&|\\\x7f]++)\Z" % (b"|".join(KEYWORDS), SIGN)
+    rb"|\\{1,2}(?:[\"'][^\"'\\\r\n]*+)?|[^\s\"'`,;<>()\[\]{}&|\\\x7f]{1,512}+)\Z" % (b"|".join(KEYWORDS), SIGN)
 )
 _CREDENTIALS = _ALNUM + b"._~+/=:-"
 _BEFORE_CREDENTIALS = re.compile(rb"(?:%s|bearer )\Z" % AUTHORIZATION)
-_signature = _anchored(rb"sig=[A-Za-z0-9%+/=_-]{1,256}", 260)
+_signature = _anchored(rb"sig=[A-Za-z0-9%+/=_-]{1,256}", 260, b"sig=")
 
 
 def _assigned(data: bytes, _silent: bool) -> int:
@@ -114,7 +126,7 @@ _PLAIN = re.compile(
     rb"[A-Za-z0-9._%%+-]{0,3}|[A-Za-z]{1,%d}\.?|[0-9]{1,%d}%%?|[0-9]*\.[0-9]*(?:e[+-]?[0-9]{0,3})?%%?|.*\.\.|[._%%+-]*"
     % (FEW, FEW)
 )
-_WORD = re.compile(rb"[A-Za-z][A-Za-z_-]*\.?")
+_WORDS = re.compile(rb"[A-Za-z][A-Za-z_-]*\.?")
 
 
 def _password(data: bytes, _silent: bool) -> int:
@@ -122,12 +134,15 @@ def _password(data: bytes, _silent: bool) -> int:
     return match.start("password") if match else len(data)
 
 
-def _address(data: bytes, silent: bool) -> int:
+def _address(data: bytes, _silent: bool) -> int:
     at = len(data) - len(tail(data, len(data), _DOMAIN, _LONGEST_DOMAIN)) - 1
-    if at > 0 and data[at : at + 1] == b"@" and (local := _local(data, at)):
-        return at - len(local)
+    local = _local(data, at) if at > 0 and data[at : at + 1] == b"@" else b""
+    return at - len(local) if local else len(data)
+
+
+def _word(data: bytes, silent: bool) -> int:
     local = _local(data, len(data))
-    if _PLAIN.fullmatch(local) or (silent and (len(local) <= FEW or _WORD.fullmatch(local))):
+    if _PLAIN.fullmatch(local) or (silent and (len(local) <= FEW or _WORDS.fullmatch(local))):
         return len(data)
     return len(data) - len(local)
 
@@ -165,6 +180,8 @@ def _card(data: bytes, silent: bool) -> int:
     return match.start() if match and not (silent and len(match[0]) <= FEW) else len(data)
 
 
+_GLUED_ROUNDS = 2
+
 # --- all of them -------------------------------------------------------------------------------------------------
 
 _RULES: dict[str, tuple[Rule, ...]] = {
@@ -183,6 +200,7 @@ class Unfinished:
     def __init__(self, kinds: frozenset[str], known: KnownSecrets) -> None:
         wanted = kinds | {KINDS[kind].by for kind in kinds}
         self._rules = tuple(rule for name, rules in _RULES.items() if name in wanted for rule in rules)
+        self._words = "email" in kinds
         self._known = known
 
     def start(self, text: str, *, silent: bool) -> int:
@@ -192,5 +210,16 @@ class Unfinished:
         """
         line = max(text.rfind("\n"), text.rfind("\r"), len(text) - LONGEST - 1) + 1
         data = Shadow(text[line:]).exact
-        starts = [rule(data, silent) for rule in self._rules]
-        return min(line + min(starts, default=len(data)), self._known.unfinished(text))
+        start = min(self._known.unfinished(text) - line, self._first(data, silent))
+        if self._words:
+            start = min(start, _word(data, silent))
+        # What stands right before that may be a secret of its own, as it is once the one behind it is taken out.
+        for _ in range(_GLUED_ROUNDS):
+            if start <= 0 or start == len(data) or data[start - 1 : start].isspace():
+                break
+            data = data[:start]
+            start = self._first(data, silent)
+        return line + start
+
+    def _first(self, data: bytes, silent: bool) -> int:
+        return min([rule(data, silent) for rule in self._rules], default=len(data))
