@@ -1,4 +1,4 @@
-"""The engine: admit, syntax, policy, run, output check, record. Every path ends in a result that says who decided.
+"""What an application calls: run code once, as a stream, in a session; each with its async twin.
 
 with Executor(LocalSandbox(preload=["numpy"]), policy=Policy.standard()) as executor:
     result = executor.execute("import numpy; numpy.arange(3).sum()")
@@ -7,32 +7,31 @@ with Executor(LocalSandbox(preload=["numpy"]), policy=Policy.standard()) as exec
 from __future__ import annotations
 
 import atexit
-import contextlib
 import hashlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from hotcell import inputs
+from hotcell import languages
 from hotcell.config import SandboxConfig
-from hotcell.errors import ConfigurationError, SandboxUnavailable
+from hotcell.errors import ConfigurationError
+from hotcell.languages import PYTHON
+from hotcell.lifetimes import Lifetime
 from hotcell.output_check import OutputCheck
+from hotcell.pipeline import Call, Pipeline, judge, read
 from hotcell.policy import Policy
-from hotcell.results import CheckReport, ExecutionResult, IsolationLevel, SandboxInfo, Status
-from hotcell.sandboxes.base import Cancellation, RunRequest, Sandbox
-from hotcell.steps import Admission, Steps, as_bytes
-from hotcell.validators import syntax, tree
+from hotcell.results import CheckReport, ExecutionResult, IsolationLevel
+from hotcell.sandboxes.base import Cancellation, Sandbox
+from hotcell.sessions import Session
+from hotcell.steps import Admission, as_bytes
+from hotcell.streaming import AsyncStream, Stream, open_stream
+from hotcell.threads import Threads
 from hotcell.validators.output import Redactor
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-_log = logging.getLogger("hotcell")
 _DEFAULT_REDACTOR = Redactor()
-_ASYNC_THREADS = 64
 
 
 class Executor:
@@ -58,14 +57,13 @@ class Executor:
         """
         self.config = config or SandboxConfig()
         self.policy = policy or Policy.standard()
-        self._namespace = self.policy.namespace_rules()
         self.min_isolation = IsolationLevel(min_isolation)
-        self._output_check = OutputCheck(redactor)
-        self._admit = admit
-        self._record = record
         self._owns_sandbox = sandbox is None
         self.sandbox = _local_sandbox() if sandbox is None else sandbox
-        self._threads = _Threads()
+        self._pipeline = Pipeline(
+            self.sandbox, self.policy, self.min_isolation, OutputCheck(redactor), admit=admit, record=record
+        )
+        self._threads = Threads()
         required = self.sandbox.required_policy
         if required is not None and self.policy.name != required:
             raise ConfigurationError(
@@ -82,52 +80,24 @@ class Executor:
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
-        directory; ``artifacts`` are globs of the files to bring back.
+        directory; ``artifacts`` are globs of the files to bring back. ``language``: ``python``, ``javascript``,
+        ``bash``, or one that was registered.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
         and SandboxError or ProtocolError for our own failures.
         """
-        config = config or self.config
-        variables = inputs.check_context(context, config)
-        given = inputs.check_files(files, config)
-        globs = inputs.check_artifacts(artifacts)
-        cancellation = cancellation or Cancellation()
-        steps = Steps(code, self.sandbox.name)
-        try:
-            if self._admit is not None:
-                self._admit(steps.admission(self.policy, config))
-            steps.finished("admit")
-            parsed = syntax.parse(code, self.policy)
-            steps.finished("syntax", parsed.violations)
-            if parsed.tree is not None and not steps.refused:
-                steps.finished("policy", tree.inspect(parsed.tree, parsed.text, self.policy))
-            if steps.refused:
-                result = steps.rejected()
-            elif cancellation.cancelled:
-                result = steps.result(Status.CANCELLED, "The caller cancelled it before it started.", "caller")
-            else:
-                request = RunRequest(
-                    code=parsed.text,
-                    config=config,
-                    namespace=self._namespace,
-                    context=variables,
-                    files=given,
-                    artifacts=globs,
-                    cancellation=cancellation,
-                )
-                steps.entered(self._require_isolation())
-                outcome = self.sandbox.run(request)
-                steps.ran(outcome.acquire_seconds, outcome.run_seconds)
-                checked = self._output_check(outcome)
-                steps.finished("output")
-                result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
-        except Exception as error:  # whatever failed on our side is recorded, then raised
-            self._keep(steps.failed(error))
-            raise
-        self._keep(result)
-        return result
+        call = Call.checked(
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            cancellation=cancellation,
+            language=language,
+        )
+        return self._pipeline.run(code, call)
 
     async def aexecute(
         self,
@@ -138,36 +108,97 @@ class Executor:
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
-        import asyncio  # here, as it takes longer to import than all the rest, and the command line does without
-
-        cancellation = cancellation or Cancellation()
-        job = self._threads.submit(
-            self.execute,
-            code,
+        call = Call.checked(
+            config or self.config,
             context=context,
             files=files,
             artifacts=artifacts,
-            config=config,
             cancellation=cancellation,
+            language=language,
         )
-        future = asyncio.wrap_future(job)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            cancellation.cancel()
-            job.cancel()  # it may still be waiting for a thread
-            while not future.done():
-                with contextlib.suppress(asyncio.CancelledError):  # a second cancellation does not end the first sooner
-                    await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # it has been recorded; this tells asyncio that it was seen
-            raise
+        return await self._threads.run(self._pipeline.run, code, call, cancellation=call.cancellation)
 
-    def check(self, code: str | bytes) -> CheckReport:
+    def stream(
+        self,
+        code: str | bytes,
+        *,
+        context: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | os.PathLike[str]] | None = None,
+        artifacts: Iterable[str] = (),
+        config: SandboxConfig | None = None,
+        cancellation: Cancellation | None = None,
+        language: str = PYTHON,
+    ) -> Stream:
+        """The same as ``execute``, as events while they happen: ``for event in executor.stream(code)``.
+
+        The last event is ``Finished`` with the whole result. Closing the stream ends the execution.
+        """
+        call = Call.checked(
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            cancellation=cancellation,
+            language=language,
+        )
+        return open_stream(Stream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
+
+    def astream(
+        self,
+        code: str | bytes,
+        *,
+        context: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | os.PathLike[str]] | None = None,
+        artifacts: Iterable[str] = (),
+        config: SandboxConfig | None = None,
+        cancellation: Cancellation | None = None,
+        language: str = PYTHON,
+    ) -> AsyncStream:
+        """The same as ``stream``, for ``async for``. Cancelling the task ends the execution."""
+        call = Call.checked(
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            cancellation=cancellation,
+            language=language,
+        )
+        return open_stream(AsyncStream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
+
+    def session(
+        self,
+        *,
+        config: SandboxConfig | None = None,
+        lifetime: Lifetime | None = None,
+        branchable: bool = False,
+    ) -> Session:
+        """A cell that keeps its variables, imports and files between calls; close it, or use it as a context manager.
+
+        ``config`` limits each call; what the kernel limits (memory, processes, disk) cannot change from call to call.
+        ``branchable`` lets it be forked. Raises ConfigurationError and SandboxError.
+        """
+        return Session.open(
+            self._pipeline, config or self.config, lifetime or Lifetime(), self._threads, branchable=branchable
+        )
+
+    async def asession(
+        self,
+        *,
+        config: SandboxConfig | None = None,
+        lifetime: Lifetime | None = None,
+        branchable: bool = False,
+    ) -> Session:
+        """The async twin of ``session``."""
+        return await self._threads.run(
+            self.session, config=config, lifetime=lifetime, branchable=branchable, undo=Session.close
+        )
+
+    def check(self, code: str | bytes, *, language: str = PYTHON) -> CheckReport:
         """What the validators say of the code; nothing is run."""
-        return check(code, policy=self.policy)
+        return check(code, policy=self.policy, language=language)
 
     def close(self) -> None:
         """Close the sandbox if this executor made it. May be called twice."""
@@ -188,48 +219,6 @@ class Executor:
         import asyncio
 
         await asyncio.to_thread(self.close)
-
-    def _require_isolation(self) -> SandboxInfo:
-        info = self.sandbox.info
-        if info.isolation < self.min_isolation:
-            raise SandboxUnavailable(
-                f"The {info.name} sandbox isolates at the level {info.isolation.value!r} here; at least "
-                f"{self.min_isolation.value!r} is asked for. Use a stronger sandbox (`hotcell doctor` says what this "
-                f"host can give), or accept less with min_isolation=IsolationLevel.{info.isolation.name}."
-            )
-        return info
-
-    def _keep(self, result: ExecutionResult) -> None:
-        if self._record is None:
-            return
-        try:
-            self._record(result)
-        except Exception:  # noqa: BLE001  # a hook of the application's; logged with its traceback
-            _log.exception("The record hook failed for execution %s (%s)", result.execution_id, result.status.value)
-
-
-class _Threads:
-    """The threads behind the async methods: made when first needed, and anew in a forked child."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._owner = 0
-
-    def submit(self, function: Callable[..., ExecutionResult], *args: Any, **kwargs: Any) -> Future[ExecutionResult]:
-        if self._owner != os.getpid():  # a fork may have copied the lock while it was held
-            self._lock, self._pool, self._owner = threading.Lock(), None, os.getpid()
-        with self._lock:
-            if self._pool is None:
-                from concurrent.futures import ThreadPoolExecutor
-
-                self._pool = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="hotcell")
-            return self._pool.submit(function, *args, **kwargs)
-
-    def close(self) -> None:
-        if self._pool is not None and self._owner == os.getpid():
-            self._pool.shutdown()
-        self._pool = None
 
 
 def _local_sandbox() -> Sandbox:
@@ -279,10 +268,17 @@ def run(
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
     cancellation: Cancellation | None = None,
+    language: str = PYTHON,
 ) -> ExecutionResult:
     """``Executor.execute`` on an executor that this process makes when first asked and closes at its end."""
     return _default.get().execute(
-        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+        code,
+        context=context,
+        files=files,
+        artifacts=artifacts,
+        config=config,
+        cancellation=cancellation,
+        language=language,
     )
 
 
@@ -294,25 +290,31 @@ async def arun(
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
     cancellation: Cancellation | None = None,
+    language: str = PYTHON,
 ) -> ExecutionResult:
     """The async twin of ``run``."""
     import asyncio
 
     executor = await asyncio.to_thread(_default.get)
     return await executor.aexecute(
-        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+        code,
+        context=context,
+        files=files,
+        artifacts=artifacts,
+        config=config,
+        cancellation=cancellation,
+        language=language,
     )
 
 
-def check(code: str | bytes, *, policy: Policy | None = None) -> CheckReport:
+def check(code: str | bytes, *, policy: Policy | None = None, language: str = PYTHON) -> CheckReport:
     """What the validators say of the code under ``policy``, ``Policy.standard()`` by default; nothing is run."""
     policy = policy or Policy.standard()
+    other = languages.other(language)
     began = perf_counter()
-    parsed = syntax.parse(code, policy)
+    parsed = read(code, policy, other)
     middle = perf_counter()
-    found = parsed.violations
-    if parsed.tree is not None:
-        found += tree.inspect(parsed.tree, parsed.text, policy)
+    found = parsed.violations + judge(parsed, policy, other)
     return CheckReport(
         violations=found,
         code_sha256=hashlib.sha256(as_bytes(code)).hexdigest(),

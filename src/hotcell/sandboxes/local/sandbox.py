@@ -10,45 +10,62 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import ClassVar
 
+from hotcell import languages
 from hotcell.config import SandboxConfig
+from hotcell.environments import Environment, find
 from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, SandboxUnavailable
-from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status, Usage
+from hotcell.languages import PYTHON, Language
+from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
-from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse, text_of
-from hotcell.sandboxes.local import landlock, layers, seccomp, verdict
-from hotcell.sandboxes.local.cell import Ending, LocalCell
+from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse
+from hotcell.sandboxes.local import landlock, layers, seccomp, toolbox, verdict
+from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.kernel import has_mdwe
+from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
+from hotcell.sandboxes.local.session import LocalSession
 
 _LEVELS = (IsolationLevel.NAMESPACE, IsolationLevel.PROCESS)
 _ATTEMPTS = 3
 _LEAST_AGE_SECONDS = 10.0
 _MOST_PAUSE_SECONDS = 5.0
+_SESSION_CPU_SECONDS = 1 << 30
+"""The kernel counts by process, and a session's lives through many calls: our clock is alone with that limit."""
+_NEEDED_TO_FORK = frozenset({"pid-namespace", "mount-namespace", "user-namespace", "private-files"})
+_MOST_PROGRAMS = 2
+"""Cells of another language that wait prepared, each with its interpreter running."""
+_NEEDS_NAMESPACES = (
+    "{title} needs level namespace: at level process a cell may start no other program, and so no interpreter."
+)
 _alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
 
 
 class LocalSandbox(Sandbox):
     """This kernel as the wall: namespaces, Landlock, seccomp, limits, around a process that lives for one execution.
 
-    ``preload`` names modules that the fork server imports, so that cells have them for free. ``pool_size`` cells wait
-    prepared for executions under ``config``'s limits; others are made when asked for. ``isolation`` is the level to
-    insist on; without it, the best that this host gives. ``without`` leaves layers out, by id: for tests and proofs,
-    reported in ``info``.
+    ``environment`` is one that ``hotcell env create`` built, or its name; without it, cells have the application's own
+    Python. ``preload`` names modules that the fork server imports, so that cells have them for free; when it is not
+    given, they are those that the environment lists. ``pool_size`` cells wait prepared for executions under
+    ``config``'s limits; others are made when asked for. ``isolation`` is the level to insist on; without it, the best
+    that this host gives. ``without`` leaves layers out, by id: for tests and proofs, reported in ``info``.
 
     Starts with the first execution. Thread-safe; a forked copy of the application starts a fork server of its own.
     """
 
     name: ClassVar[str] = "local"
+    supports_streaming = supports_files = supports_displays = supports_tools = supports_sessions = True
 
     def __init__(
         self,
         *,
-        preload: Iterable[str] = (),
+        environment: Environment | str | None = None,
+        preload: Iterable[str] | None = None,
         pool_size: int = 8,
         config: SandboxConfig | None = None,
         isolation: IsolationLevel | str | None = None,
@@ -56,6 +73,11 @@ class LocalSandbox(Sandbox):
     ) -> None:
         if isinstance(preload, str):
             raise ConfigurationError(f"preload={preload!r} is text: give a list of module names.")
+        if environment is not None and not isinstance(environment, Environment):
+            environment = find(environment)
+        self._environment = environment
+        if preload is None:
+            preload = environment.preload if environment else ()
         self._preload = list(preload)
         for module in self._preload:
             if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
@@ -72,9 +94,33 @@ class LocalSandbox(Sandbox):
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._known: tuple[Pool, SandboxInfo] | None = None
+        self._language: Language | None = None
+        self._of_language: dict[str, LocalSandbox] = {}
         self._closed = self._rotating = False
         self._last_start, self._failures = 0.0, 0
         _alive.add(self)
+
+    def for_language(self, language: str) -> LocalSandbox:
+        """The same wall for another language, with a fork server and cells of its own, which only then are started.
+
+        Raises ConfigurationError for a language that is not known.
+        """
+        if language == (self._language.name if self._language else PYTHON):
+            return self
+        wanted = languages.get(language)
+        with self._lock:
+            self._check_open()
+            if language not in self._of_language:
+                self._of_language[language] = self._sibling(wanted)
+            return self._of_language[language]
+
+    def _sibling(self, language: Language) -> LocalSandbox:
+        without = self._without | ({"no-executable-memory"} if language.executable_memory else set())
+        sibling = LocalSandbox(
+            pool_size=min(self._pool_size, _MOST_PROGRAMS), config=self._config, isolation=self._wanted, without=without
+        )
+        sibling._language = language
+        return sibling
 
     @property
     def info(self) -> SandboxInfo:
@@ -84,12 +130,17 @@ class LocalSandbox(Sandbox):
             self._known = (pool, self._info(pool))
         return self._known[1]
 
+    @property
+    def supports_fork(self) -> bool:
+        """A copy of a session needs namespaces of its own, so at level ``process`` there is none."""
+        return self.isolation is IsolationLevel.NAMESPACE and not self._without & _NEEDED_TO_FORK
+
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code once, in a cell that has run nothing before. Raises SandboxError for our own failures."""
         asked = time.monotonic()
         if request.cancellation.cancelled:
             return RunOutcome(status=Status.CANCELLED, reason="Cancelled before it started.", decided_by="caller")
-        limits = _limits(request.config)
+        limits = self._limits(request.config)
         for attempt in range(1, _ATTEMPTS + 1):
             pool, cell = self._take(limits)
             try:
@@ -104,6 +155,27 @@ class LocalSandbox(Sandbox):
                 pool.release(cell)
         raise AssertionError("unreachable")
 
+    def open_session(self, first: RunRequest, *, branchable: bool = False) -> LocalSession:
+        """A cell for many runs, made now. Raises SandboxError, and ConfigurationError where it cannot be branchable."""
+        if branchable and not self.supports_fork:
+            raise ConfigurationError(
+                f"Sessions cannot fork at isolation level {self.isolation.value!r}: a copy would need a PID and "
+                "mount namespace of its own. `hotcell doctor` says how to get level 'namespace'; or leave out "
+                "branchable=True."
+            )
+        limits = self._limits(first.config)._replace(cpu_seconds=_SESSION_CPU_SECONDS, branchable=int(branchable))
+        for attempt in range(1, _ATTEMPTS + 1):
+            pool = self._started()
+            try:
+                cell = pool.make_apart(limits)
+            except SandboxCrashed:
+                pool.broken = not pool.is_retiring
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            return LocalSession.open(pool, cell, first)
+        raise AssertionError("unreachable")
+
     def wait_until_warm(self, timeout_seconds: float = 30.0) -> bool:
         """Start, and wait until the pool is full: True when it is in time. For benchmarks and at a server's start."""
         return self._started().wait_until_full(timeout_seconds)
@@ -113,6 +185,9 @@ class LocalSandbox(Sandbox):
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
+            siblings = [*self._of_language.values()]
+        for sibling in siblings:
+            sibling.close()
         if pool:
             pool.close()
 
@@ -134,8 +209,7 @@ class LocalSandbox(Sandbox):
 
     def _started(self) -> Pool:
         with self._lock:
-            if self._closed:
-                raise ConfigurationError("This LocalSandbox is closed; make a new one.")
+            self._check_open()
             pool = self._pool
             if pool is not None and pool.broken:
                 pool.close()
@@ -148,6 +222,10 @@ class LocalSandbox(Sandbox):
                 self._rotating = True
                 threading.Thread(target=self._rotate, args=(pool,), name="hotcell-rotation", daemon=True).start()
             return pool
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("This LocalSandbox is closed; make a new one.")
 
     def _pause_before_restart(self) -> None:
         """A fork server that keeps dying must not make the host start one after the other without end."""
@@ -172,7 +250,11 @@ class LocalSandbox(Sandbox):
         old.retire()
 
     def _new_pool(self) -> Pool:
-        return Pool(self._start_server(), _limits(self._config), self._pool_size)
+        return Pool(self._start_server(), self._limits(self._config), self._pool_size)
+
+    def _limits(self, config: SandboxConfig) -> Limits:
+        limits = _limits(config)
+        return limits._replace(processes=limits.processes + self._language.own_processes) if self._language else limits
 
     def _start_server(self) -> ForkServer:
         missing = [
@@ -180,9 +262,11 @@ class LocalSandbox(Sandbox):
         ]
         if "seccomp" in missing:
             raise SandboxUnavailable("This kernel or machine has no seccomp filter; without one there is no wall.")
+        if self._language:
+            return self._start_program_server(self._language)
         if self._wanted is not IsolationLevel.PROCESS:
             try:
-                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without)
+                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without, self._environment)
             except SandboxUnavailable:
                 if self._wanted is IsolationLevel.NAMESPACE or missing:
                     raise
@@ -191,7 +275,16 @@ class LocalSandbox(Sandbox):
                 "Level process needs Landlock, and this kernel has none or it is switched off: add landlock to the "
                 "kernel's lsm= parameter, or allow user namespaces."
             )
-        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without)
+        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without, self._environment)
+
+    def _start_program_server(self, language: Language) -> ForkServer:
+        if self._wanted is IsolationLevel.PROCESS:
+            raise SandboxUnavailable(_NEEDS_NAMESPACES.format(title=language.title))
+        tools = toolbox.find(language)
+        try:
+            return ForkServer([], IsolationLevel.NAMESPACE, self._without, toolbox=tools)
+        except SandboxUnavailable as error:
+            raise SandboxUnavailable(f"{_NEEDS_NAMESPACES.format(title=language.title)} {error}") from error
 
     def _info(self, pool: Pool) -> SandboxInfo:
         server = pool.server
@@ -206,12 +299,7 @@ class LocalSandbox(Sandbox):
         return SandboxInfo(name=self.name, isolation=server.level, layers=active)
 
     def _conclude(self, pool: Pool, cell: LocalCell, request: RunRequest, heard: Heard, waited: float) -> RunOutcome:
-        peak = cell.measure_peak()
-        # The kernel kills only at the limit, so below it there is nothing to read.
-        at_limit = peak + (1 << 20) >= request.config.memory_bytes
-        out_of_memory = at_limit and cell.group is not None and cell.group.was_out_of_memory()
-        cpu = cell.own_cpu_seconds()
-        ending: Ending | None = None
+        evidence = evidence_of(cell, heard, request)
         found: tuple[Artifact, ...] = ()
         notes: tuple[str, ...] = ()
         # A cell that has reported and holds one thread is condemned here and dies while we go on. Where anything else
@@ -219,42 +307,16 @@ class LocalSandbox(Sandbox):
         if heard.end is End.REPORT and not request.artifacts and cell.peak_processes == 1 and cell.is_quiet():
             pool.release(cell)
         else:
-            if heard.end is End.REPORT and (forbidden := cell.pending_alarm()):
-                heard.end, heard.problem = End.FORBIDDEN, forbidden
-            ending = pool.end(cell)
-            if ending is None:
-                raise SandboxCrashed(
-                    "The fork server died while the code ran; the execution has no result. The next call starts a new "
-                    "one. If this repeats, the host is out of memory, or somebody kills its processes."
-                )
-            cpu = max(cpu, ending.cpu_seconds)
+            evidence = bury(pool, cell, heard, evidence)
+            if cell.own_memory_bytes and verdict.gave_up(evidence, request):
+                evidence = replace(evidence, out_of_memory=True)
             if heard.directory >= 0:
                 found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, heard.given)
-        evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
             pool.tainted = True
-        report = heard.report
-        return RunOutcome(
-            status=status,
-            reason=reason,
-            decided_by=decided_by,
-            stdout=heard.output["stdout"].decode("utf-8", "replace"),
-            stderr=heard.output["stderr"].decode("utf-8", "replace"),
-            value=report.get("value") if status is Status.OK else None,
-            value_repr=text_of(report, "value_repr", 1 << 16) if status is Status.OK else None,
-            error=verdict.error_of(report) if report.get("outcome") in ("error", "exit") else None,
-            artifacts=found,
-            notes=notes,
-            usage=Usage(
-                wall_seconds=heard.seconds,
-                cpu_seconds=cpu,
-                peak_memory_bytes=max(0, peak),
-                processes=cell.peak_processes,
-                output_bytes=heard.output_bytes,
-            ),
-            acquire_seconds=waited,
-            run_seconds=heard.seconds,
+        return outcome_of(
+            (status, reason, decided_by), heard, evidence, artifacts=found, notes=notes, acquire_seconds=waited
         )
 
 
@@ -280,6 +342,7 @@ def _limits(config: SandboxConfig) -> Limits:
         disk_files=config.disk_files,
         # Our clock keeps this limit; the kernel's is behind it, and coarse, so that cells fit many timeouts.
         cpu_seconds=2 ** math.ceil(math.log2(config.effective_cpu_seconds + 2)),
+        branchable=0,
     )
 
 

@@ -1,0 +1,173 @@
+"""The steps of one execution: admit, syntax, policy, run, output check, record. Written once, for every way to run.
+
+Every path ends in a result that says which step decided.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, Protocol
+
+from hotcell import inputs, languages
+from hotcell.config import SandboxConfig
+from hotcell.errors import SandboxUnavailable
+from hotcell.languages import PYTHON, Language
+from hotcell.output_check import OutputCheck
+from hotcell.policy import Policy
+from hotcell.results import ExecutionResult, IsolationLevel, SandboxInfo, Status, Violation
+from hotcell.sandboxes.base import Cancellation, Observer, RunOutcome, RunRequest, Sandbox
+from hotcell.steps import Admission, Steps
+from hotcell.validators import syntax, tree, unread
+
+_log = logging.getLogger("hotcell")
+
+
+class Listener(Observer, Protocol):
+    """Who is told of one execution while it goes on."""
+
+    def started(self, execution_id: str, code_sha256: str) -> None:
+        """The execution has an id; nothing has been looked at yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What one execution is given besides its code; checked."""
+
+    config: SandboxConfig
+    context: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes | PathLike[str]] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    listener: Listener | None = None
+    language: str = PYTHON
+    number: int = 0
+    """The cell's number in its session; 0 outside of one."""
+
+    @classmethod
+    def checked(
+        cls,
+        config: SandboxConfig,
+        *,
+        context: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | PathLike[str]] | None = None,
+        artifacts: Iterable[str] = (),
+        cancellation: Cancellation | None = None,
+        language: str = PYTHON,
+    ) -> Call:
+        """Raises ConfigurationError, which names the item."""
+        languages.other(language)
+        return cls(
+            config=config,
+            language=language,
+            context=inputs.check_context(context, config),
+            files=inputs.check_files(files, config),
+            artifacts=inputs.check_artifacts(artifacts),
+            cancellation=cancellation or Cancellation(),
+        )
+
+
+class Pipeline:
+    """The steps with everything that is injected into them. Thread-safe."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        policy: Policy,
+        min_isolation: IsolationLevel,
+        output_check: OutputCheck,
+        admit: Callable[[Admission], None] | None,
+        record: Callable[[ExecutionResult], None] | None,
+    ) -> None:
+        self.sandbox = sandbox
+        self.policy = policy
+        self.output_check = output_check
+        self._namespace = policy.namespace_rules()
+        self._min_isolation = min_isolation
+        self._admit = admit
+        self._record = record
+
+    def run(
+        self, code: str | bytes, call: Call, place: Callable[[RunRequest], RunOutcome] | None = None
+    ) -> ExecutionResult:
+        """Take the code through all steps; it runs in ``place``, by default a cell of its own.
+
+        What the code does is a result. Raises QuotaExceeded from the admit hook, and SandboxError or ProtocolError for
+        our own failures.
+        """
+        other = languages.other(call.language)
+        sandbox = self.sandbox.for_language(call.language)
+        steps = Steps(code, self.sandbox.name)
+        try:
+            if call.listener:
+                call.listener.started(steps.execution_id, steps.code_sha256)
+            if self._admit is not None:
+                self._admit(steps.admission(self.policy, call.config))
+            steps.finished("admit")
+            parsed = read(code, self.policy, other)
+            steps.finished("syntax", parsed.violations)
+            if not steps.refused:
+                steps.finished("policy", judge(parsed, self.policy, other))
+            if steps.refused:
+                result = steps.rejected()
+            elif call.cancellation.cancelled:
+                result = steps.result(Status.CANCELLED, "The caller cancelled it before it started.", "caller")
+            else:
+                steps.entered(self.require_isolation(sandbox))
+                outcome = (place or sandbox.run)(self.request(parsed.text, call))
+                steps.ran(outcome.acquire_seconds, outcome.run_seconds)
+                checked = self.output_check(outcome)
+                steps.finished("output")
+                result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
+        except Exception as error:  # whatever failed on our side is recorded, then raised
+            self._keep(steps.failed(error))
+            raise
+        self._keep(result)
+        return result
+
+    def request(self, text: str, call: Call) -> RunRequest:
+        """What the sandbox is asked for."""
+        return RunRequest(
+            code=text,
+            config=call.config,
+            namespace=self._namespace,
+            context=call.context,
+            files=call.files,
+            artifacts=call.artifacts,
+            number=call.number,
+            observer=call.listener,
+            cancellation=call.cancellation,
+        )
+
+    def require_isolation(self, sandbox: Sandbox) -> SandboxInfo:
+        """Where code will run. Raises SandboxUnavailable when that is less than is asked for."""
+        info = sandbox.info
+        if info.isolation < self._min_isolation:
+            raise SandboxUnavailable(
+                f"The {info.name} sandbox isolates at the level {info.isolation.value!r} here; at least "
+                f"{self._min_isolation.value!r} is asked for. Use a stronger sandbox (`hotcell doctor` says what this "
+                f"host can give), or accept less with min_isolation=IsolationLevel.{info.isolation.name}."
+            )
+        return info
+
+    def _keep(self, result: ExecutionResult) -> None:
+        if self._record is None:
+            return
+        try:
+            self._record(result)
+        except Exception:  # noqa: BLE001  # a hook of the application's; logged with its traceback
+            _log.exception("The record hook failed for execution %s (%s)", result.execution_id, result.status.value)
+
+
+def read(code: str | bytes, policy: Policy, other: Language | None) -> syntax.Parsed:
+    """The code as text, and as a tree where it is Python; ``other`` is its language where it is not."""
+    return syntax.parse(code, policy) if other is None else syntax.read(code, policy)
+
+
+def judge(parsed: syntax.Parsed, policy: Policy, other: Language | None) -> tuple[Violation, ...]:
+    """What the policy says of it."""
+    if other is not None:
+        return unread.inspect(other, policy)
+    return tree.inspect(parsed.tree, parsed.text, policy) if parsed.tree is not None else ()
