@@ -175,6 +175,7 @@ class Session:
 
     def _run(self, code: str | bytes, call: Call) -> ExecutionResult:
         with self._holding():
+            self._cell.require()  # before anybody is asked to admit what cannot run
             self._busy += 1
             try:
                 return self._pipeline.run(code, call, self._run_in_cell)

@@ -143,6 +143,10 @@ class SandboxSession(ABC):
         """Why its state is gone, in one sentence; empty while it is there."""
 
     @abstractmethod
+    def require(self) -> None:
+        """Raises SessionLost, with the reason, when its state is gone."""
+
+    @abstractmethod
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code where the earlier runs left off. Raises SessionLost, or SandboxError for our own failures."""
 

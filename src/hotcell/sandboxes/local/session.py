@@ -78,7 +78,7 @@ class LocalSession(SandboxSession):
     @property
     def files(self) -> WorkFiles:
         """Its work directory; what is done there is done while the session's processes stand still."""
-        self._require()
+        self.require()
         return WorkFiles(self._directory)
 
     def run(self, request: RunRequest) -> RunOutcome:
@@ -86,16 +86,16 @@ class LocalSession(SandboxSession):
         asked = time.monotonic()
         self._see_owner()
         if self._lost:  # before the lock: in a forked copy of the application it may be held for ever
-            self._require()
+            self.require()
         with self._lock:
-            self._require()
+            self.require()
             cell = self._cell
             cell.thaw()
             try:
                 heard = converse(cell, request, in_session=True)
             except NeverBegan:
                 self._lose_between_calls()
-                self._require()
+                self.require()
             except NotSent:
                 cell.freeze()
                 raise
@@ -133,7 +133,8 @@ class LocalSession(SandboxSession):
         if self._lost is None and os.getpid() != self._owner:
             self._lost = ("host", "it belongs to the parent process")
 
-    def _require(self) -> None:
+    def require(self) -> None:
+        """Raises SessionLost, with the reason, when its state is gone."""
         self._see_owner()
         if self._lost is None and self._cell.is_dead():
             self._lose_between_calls()
