@@ -107,7 +107,7 @@ class LocalSession(SandboxSession):
     def fork(self, *, keep_random: bool = False) -> LocalSession:
         """A copy of it in a place of its own, with all that it has in memory and in its work directory."""
         with self._lock:
-            self._require()
+            self.require()
             if not isinstance(self._cell, NestedCell):
                 raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
             self._cell.thaw()
