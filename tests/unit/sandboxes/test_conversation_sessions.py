@@ -198,7 +198,7 @@ def test_little_is_read_while_the_reader_is_behind() -> None:
         config = {**ROOM, "timeout_seconds": 0.2, "pause_seconds": 0.3}
         heard = converse(cell, request(config=config, observer=reader))
     assert heard.end is End.WALL_CLOCK
-    assert 0 < len(reader.got) <= 4 * 65536  # a read, and at the end what was in the pipe
+    assert 0 < len(reader.got) <= 67 * 65536  # a read or two, and at the end as much as a pipe can hold
 
 
 def test_the_limits_hold_while_the_reader_is_behind() -> None:
