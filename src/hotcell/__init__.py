@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         SandboxCrashed,
         SandboxError,
         SandboxUnavailable,
+        SessionLost,
     )
     from hotcell.executor import Executor, arun, check, run
+    from hotcell.lifetimes import Lifetime
     from hotcell.policy import Policy
     from hotcell.results import (
         Artifact,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from hotcell.sandboxes.base import Cancellation, Sandbox
     from hotcell.sandboxes.local.sandbox import LocalSandbox
     from hotcell.sandboxes.restricted import RestrictedPythonSandbox
+    from hotcell.sessions import Session
 
 __version__ = "0.1.0"
 
@@ -59,8 +62,10 @@ _HOME = {
         "SandboxCrashed",
         "SandboxError",
         "SandboxUnavailable",
+        "SessionLost",
     ],
     "hotcell.executor": ["Executor", "arun", "check", "run"],
+    "hotcell.lifetimes": ["Lifetime"],
     "hotcell.policy": ["Policy"],
     "hotcell.results": [
         "Artifact",
@@ -79,6 +84,7 @@ _HOME = {
     "hotcell.sandboxes.base": ["Cancellation", "Sandbox"],
     "hotcell.sandboxes.local.sandbox": ["LocalSandbox"],
     "hotcell.sandboxes.restricted": ["RestrictedPythonSandbox"],
+    "hotcell.sessions": ["Session"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -92,6 +98,7 @@ __all__ = [
     "Executor",
     "HotcellError",
     "IsolationLevel",
+    "Lifetime",
     "LocalSandbox",
     "Policy",
     "PoolExhausted",
@@ -105,6 +112,8 @@ __all__ = [
     "SandboxError",
     "SandboxInfo",
     "SandboxUnavailable",
+    "Session",
+    "SessionLost",
     "Severity",
     "Status",
     "Timings",

@@ -226,14 +226,16 @@ class LocalCell:
         self._signal(signal.SIGCONT)
 
     def is_dead(self) -> bool:
-        """True when it has come to its end, and everything in it."""
+        """True when it has come to its end, and everything in it; or was let go of."""
+        if self.end < 0:
+            return True
         poller = select.poll()
         poller.register(self.end, select.POLLIN)
         return bool(poller.poll(0))
 
     def read_ending(self) -> Ending | None:
         """Its end, once ``end`` is readable; None when the fork server died without a word. May be asked again."""
-        if self._ending is None:
+        if self._ending is None and self.end >= 0:
             self._ending = self._decode_ending(os.read(self.end, END.size))
         return self._ending
 
