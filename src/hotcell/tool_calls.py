@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hotcell")
 _REFUSALS_KEPT = 10
+_LEAST_SECONDS = 0.001
 
 
 class ToolRun:
@@ -151,7 +152,7 @@ class ToolRun:
         assert asked.tool
         self._keep_pace()
         limits, left = self._limits, self._limits.total_seconds - self._seconds
-        if left <= 0:
+        if left < _LEAST_SECONDS:
             return refused(
                 "TimeoutError", f"No more time for tools: total_seconds={limits.total_seconds:g} are used up."
             )
