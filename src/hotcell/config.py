@@ -105,10 +105,12 @@ class SandboxConfig:
                 continue
             check_range(field, value, least, most)
 
-        if not isinstance(self.figure_formats, tuple) or not set(self.figure_formats) <= set(_FIGURE_FORMATS):
+        formats: object = self.figure_formats
+        if not isinstance(formats, tuple | list) or not all(item in _FIGURE_FORMATS for item in formats):
             raise ConfigurationError(
-                f"figure_formats={_shown(self.figure_formats)} is not allowed: give a tuple of 'png' and 'svg'."
+                f"figure_formats={_shown(formats)} is not allowed: give a tuple of 'png' and 'svg'."
             )
+        object.__setattr__(self, "figure_formats", tuple(formats))  # it is a list where it comes from JSON
 
     @property
     def effective_cpu_seconds(self) -> float:
@@ -123,5 +125,5 @@ class SandboxConfig:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for a log line or a database row."""
-        return dataclasses.asdict(self)
+        """Plain JSON data, for a log line or a database row."""
+        return {**dataclasses.asdict(self), "figure_formats": list(self.figure_formats)}

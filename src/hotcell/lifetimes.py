@@ -53,7 +53,7 @@ class Reaper:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a session that is let go of, anywhere, is forgotten
         self._watched: weakref.WeakSet[Mortal] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._news = threading.Event()

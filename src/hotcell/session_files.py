@@ -47,7 +47,7 @@ class SessionFiles:
             raise OSError(f"files: {name!r} could not be written: {message}")
 
     def delete(self, name: str) -> None:
-        """Remove a file, or a link itself. Raises FileNotFoundError, SessionLost, and ConfigurationError for a folder."""
+        """Remove a file or a link. Raises FileNotFoundError, SessionLost, and ConfigurationError for a folder."""
         inputs.check_name(name)
         with self._session.turn() as cell:
             cell.files.delete(name)

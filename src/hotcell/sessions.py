@@ -8,6 +8,7 @@ with executor.session() as session:
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import warnings
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError, SessionLost
@@ -25,7 +26,11 @@ from hotcell.results import ExecutionResult
 from hotcell.sandboxes.base import Cancellation, RunOutcome, RunRequest, SandboxSession
 from hotcell.session_files import SessionFiles
 from hotcell.streaming import AsyncStream, Stream, open_stream
-from hotcell.threads import Threads
+from hotcell.threads import Threads, running_loop
+from hotcell.tools import Tools
+
+if TYPE_CHECKING:
+    import asyncio
 
 _KERNEL_LIMITS = ("memory_bytes", "processes", "open_files", "file_bytes", "disk_bytes", "disk_files")
 
@@ -40,6 +45,8 @@ class Session:
         config: SandboxConfig,
         lifetime: Lifetime,
         threads: Threads,
+        *,
+        branchable: bool,
         number: int = 0,
     ) -> None:
         self._pipeline = pipeline
@@ -47,6 +54,8 @@ class Session:
         self.config = config
         self.lifetime = lifetime
         self._threads = threads
+        self._branchable = branchable
+        self._owner = os.getpid()
         self._turn = threading.RLock()
         self._number = number
         self._calls = 0
@@ -67,9 +76,10 @@ class Session:
         sandbox = pipeline.sandbox
         if not sandbox.supports_sessions:
             raise ConfigurationError(f"The {sandbox.name} sandbox has no sessions: use LocalSandbox.")
-        pipeline.require_isolation()
+        pipeline.require_isolation(sandbox)
         first = pipeline.request("", Call.checked(config))
-        return cls(pipeline, sandbox.open_session(first, branchable=branchable), config, lifetime, threads)
+        cell = sandbox.open_session(first, branchable=branchable)
+        return cls(pipeline, cell, config, lifetime, threads, branchable=branchable)
 
     # --- calls
 
@@ -81,6 +91,7 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
     ) -> ExecutionResult:
         """Run the code where the last call left off; like ``Executor.execute``.
@@ -88,7 +99,7 @@ class Session:
         Code that reaches a limit is interrupted, as by Ctrl-C, and the state stays; only code that does not obey within
         a second is killed, and a note says that the state is lost. Raises SessionLost when there is no state any more.
         """
-        return self._run(code, self._call(context, files, artifacts, config, cancellation))
+        return self._run(code, self._call(context, files, artifacts, config, tools, cancellation))
 
     async def aexecute(
         self,
@@ -98,10 +109,11 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
     ) -> ExecutionResult:
         """The async twin. Cancelling the task interrupts the code, and the state stays if it obeys."""
-        call = self._call(context, files, artifacts, config, cancellation)
+        call = self._call(context, files, artifacts, config, tools, cancellation, running_loop())
         return await self._threads.run(self._run, code, call, cancellation=call.cancellation)
 
     def stream(
@@ -112,10 +124,11 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
     ) -> Stream:
         """The same as ``execute``, as events while they happen; see ``Executor.stream``."""
-        call = self._call(context, files, artifacts, config, cancellation)
+        call = self._call(context, files, artifacts, config, tools, cancellation)
         return open_stream(Stream, self._pipeline.output_check, call, partial(self._run, code))
 
     def astream(
@@ -126,10 +139,11 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
     ) -> AsyncStream:
         """The async twin of ``stream``."""
-        call = self._call(context, files, artifacts, config, cancellation)
+        call = self._call(context, files, artifacts, config, tools, cancellation, running_loop())
         return open_stream(AsyncStream, self._pipeline.output_check, call, partial(self._run, code))
 
     def _call(
@@ -138,7 +152,9 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None,
         artifacts: Iterable[str],
         config: SandboxConfig | None,
+        tools: Tools | None,
         cancellation: Cancellation | None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> Call:
         config = config or self.config
         for name in _KERNEL_LIMITS:
@@ -147,11 +163,19 @@ class Session:
                     f"{name}={getattr(config, name)} is not allowed here: the session was opened with "
                     f"{getattr(self.config, name)}, and the kernel keeps that limit for its whole life."
                 )
-        return Call.checked(config, context=context, files=files, artifacts=artifacts, cancellation=cancellation)
+        return Call.checked(
+            config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            tools=tools,
+            loop=loop,
+            cancellation=cancellation,
+        )
 
     def _run(self, code: str | bytes, call: Call) -> ExecutionResult:
-        with self._turn:
-            self._require()
+        with self._holding():
+            self._cell.require()  # before anybody is asked to admit what cannot run
             self._busy += 1
             try:
                 return self._pipeline.run(code, call, self._run_in_cell)
@@ -175,8 +199,7 @@ class Session:
     @contextlib.contextmanager
     def turn(self) -> Iterator[SandboxSession]:
         """The sandbox's part of it, while nobody else has it. Raises SessionLost."""
-        with self._turn:
-            self._require()
+        with self._holding():
             try:
                 yield self._cell
             finally:
@@ -184,8 +207,8 @@ class Session:
                 self._last_used = time.monotonic()
 
     def bare_request(self, call: Call) -> RunRequest:
-        """A request without code, for what comes with it."""
-        return replace(self._pipeline.request("", call), number=self._number)
+        """A request without code, for what comes with it. It is no cell, so it has no number."""
+        return self._pipeline.request("", call)
 
     # --- its end
 
@@ -216,6 +239,9 @@ class Session:
 
     def close(self) -> None:
         """End it, and every trace of it; a call under way ends first. May be called twice."""
+        if os.getpid() != self._owner:
+            self._cell.close()  # which only lets go: it is the parent's to end, and a thread of its may have the turn
+            return
         with self._turn:
             self._end("closed", "it was closed")
 
@@ -230,6 +256,16 @@ class Session:
         if self._checkpoint:
             self._checkpoint.close()
             self._checkpoint = None
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Have the turn. Raises SessionLost when there is nothing to have it for."""
+        if os.getpid() != self._owner:  # before the lock, which a thread of the parent may have held when it forked
+            message = "The session is gone: it belongs to the parent process. Open a new one."
+            raise SessionLost(message, reason="host")
+        with self._turn:
+            self._require()
+            yield
 
     def _require(self) -> None:
         if self._calls >= self.lifetime.calls:
@@ -258,19 +294,18 @@ class Session:
     # --- copies
 
     def fork(self, n: int = 1) -> Branches:
-        """``n`` independent copies of it, each with the memory and the files of this moment: ``a, b = session.fork(2)``.
+        """``n`` independent copies, each with the memory and the files of this moment: ``a, b = session.fork(2)``.
 
         Random numbers differ from copy to copy, as after any fork. Raises ConfigurationError where it cannot be had.
         """
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 1000:
             raise ConfigurationError(f"n={n!r} is not allowed: give a whole number from 1 to 1000.")
         made: list[Session] = []
-        with self._turn:
-            self._require()
+        with self._holding():
+            self._require_branchable()
             try:
-                for _ in range(n):
-                    cell = self._cell.fork()
-                    made.append(Session(self._pipeline, cell, self.config, self.lifetime, self._threads, self._number))
+                while len(made) < n:
+                    made.append(self._copy())
             except BaseException:
                 for session in made:
                     session.close()
@@ -279,14 +314,29 @@ class Session:
                 self._last_used = time.monotonic()
         return Branches(made)
 
+    def _copy(self) -> Session:
+        return Session(
+            self._pipeline,
+            self._cell.fork(),
+            self.config,
+            self.lifetime,
+            self._threads,
+            branchable=True,
+            number=self._number,
+        )
+
+    def _require_branchable(self) -> None:
+        if not self._branchable:
+            raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
+
     async def afork(self, n: int = 1) -> Branches:
         """The async twin of ``fork``."""
-        return await self._threads.run(self.fork, n)
+        return await self._threads.run(self.fork, n, undo=Branches.close)
 
     def checkpoint(self) -> None:
         """Remember this moment's memory and files, in the place of what was remembered before."""
-        with self._turn:
-            self._require()
+        with self._holding():
+            self._require_branchable()
             if self._is_clean:
                 return
             copy = self._cell.fork(keep_random=True)
@@ -308,8 +358,7 @@ class Session:
 
         Raises ConfigurationError when there is none.
         """
-        with self._turn:
-            self._require()
+        with self._holding():
             if self._checkpoint is None:
                 raise ConfigurationError("There is no checkpoint to go back to: call checkpoint() first.")
             if self._is_clean:

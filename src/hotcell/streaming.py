@@ -96,7 +96,7 @@ class Feed:
         self.on_news()
 
     def take(self) -> Event | None:
-        """The next event that has come; None when there is none yet. Raises StopIteration at the end, or our failure."""
+        """The next event; None when none has come yet. Raises StopIteration at the end, or our failure."""
         with self._lock:
             if self._events:
                 event, size = self._events.popleft()
@@ -224,6 +224,8 @@ class AsyncStream(_Running):
         """Give it up if it still runs, and wait until the cell is gone. May be called twice."""
         import asyncio
 
+        if self._thread.ident is None:
+            self.cancel()  # it has not begun, and whoever iterates later gets to hear so
         if self._thread.is_alive():
             self.cancel()
             await asyncio.shield(asyncio.to_thread(self._thread.join))

@@ -10,12 +10,23 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
     from hotcell.sandboxes.base import Cancellation
 
 _T = TypeVar("_T")
 _MOST_THREADS = 64
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this is called on; None on none."""
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Threads:
@@ -27,9 +38,17 @@ class Threads:
         self._owner = 0
 
     async def run(
-        self, function: Callable[..., _T], *args: Any, cancellation: Cancellation | None = None, **kwargs: Any
+        self,
+        function: Callable[..., _T],
+        *args: Any,
+        cancellation: Cancellation | None = None,
+        undo: Callable[[_T], object] | None = None,
+        **kwargs: Any,
     ) -> _T:
-        """Await ``function(...)``. Cancelling the task cancels ``cancellation`` and waits until the function is back."""
+        """Await ``function(...)``. Cancelling the task cancels ``cancellation`` and waits for the function.
+
+        What that then returns, and nobody is there to take, ``undo`` is called with.
+        """
         import asyncio  # here, as it takes longer to import than all the rest, and the command line does without
 
         job = self.submit(function, *args, **kwargs)
@@ -43,8 +62,9 @@ class Threads:
             while not future.done():
                 with contextlib.suppress(asyncio.CancelledError):  # a second cancellation does not end the first sooner
                     await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # it has been recorded; this tells asyncio that it was seen
+            # An exception has been recorded; asking for it tells asyncio that it was seen.
+            if not future.cancelled() and future.exception() is None and undo:
+                undo(future.result())
             raise
 
     def submit(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> Future[_T]:

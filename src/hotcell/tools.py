@@ -14,14 +14,14 @@ import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from hotcell.config import MiB, check_range
 from hotcell.errors import ConfigurationError
 from hotcell.tool_signature import ToolSignature
 from hotcell.worker.tools import ToolError
 
-__all__ = ["Tool", "ToolError", "ToolLimits", "Toolbox"]
+__all__ = ["Tool", "ToolError", "ToolLimits", "Toolbox", "Tools"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TAKEN = {"ToolError", "display", "result"}
@@ -95,6 +95,10 @@ class Tool:
     def text(self) -> str:
         """What it is for, as the code and a model get to read it."""
         return self.signature.description if self.description is None else self.description
+
+
+Tools: TypeAlias = "Mapping[str, Callable[..., Any] | Tool]"
+"""What ``tools=`` takes: functions by the name that the code calls them by."""
 
 
 class Toolbox(Mapping[str, Tool]):

@@ -34,7 +34,9 @@ _MOST_READS = 64
 _REPORT_BYTES = 1 << 20
 """Room in a report for everything but the value."""
 _GRACE_SECONDS = 1.0
-"""How long a session's code may take to obey an interrupt."""
+"""How long a session's code may take to obey an interrupt; it is asked a second time when half of that is over."""
+_HELD_UP_SECONDS = 0.005
+"""How often a reader who is behind is looked at."""
 
 
 class NeverBegan(SandboxCrashed):
@@ -181,6 +183,7 @@ class _Talk:
         self._ended = False
         self._notice: tuple[End, float] | None = None
         """In a session: which limit was reached, and until when the code may obey."""
+        self._has_insisted = False
         self._reading = [("stdout", cell.stdout), ("stderr", cell.stderr)]
         self._is_held_up = False
         self._display_room = config.display_bytes
@@ -195,15 +198,8 @@ class _Talk:
             self._exchange.close()
 
     def listen(self) -> None:
-        cell, heard = self.cell, self.heard
         self._clock = Clock(self.request.config.timeout_seconds, self.request.config.pause_seconds)
-        channel = cell.channel.fileno()
-        for handle in (channel, cell.stdout, cell.stderr, cell.end):
-            self._poll.register(handle, select.POLLIN)
-        if cell.alarm >= 0:
-            self._poll.register(cell.alarm, select.POLLIN)
-        if self._exchange:
-            self._poll.register(self._exchange.wake, select.POLLIN)
+        self._register()
         now = time.monotonic()
         next_look = now + _TICK_SECONDS
         while not self._ended:
@@ -213,22 +209,37 @@ class _Talk:
                 next_look = now + _TICK_SECONDS
             if self._is_over(now):
                 break
-            wait = max(0.0, min(self._clock.left(now), next_look - now))
-            ready = {handle for handle, _ in self._poll.poll(wait * 1000 + 1)}
-            for name, handle in self._reading:
-                if handle in ready:
-                    self._read_output(name, handle)
-            if channel in ready and not self._ended:
-                self._read_channel()
-            if self._exchange and not self._ended:
-                self._attend_to_tools(self._exchange)
-            if cell.alarm in ready and not self._ended:
-                self._read_alarm()
-            if cell.end in ready and not self._ended:
-                self._read_channel_to_its_end()
-        heard.seconds = self._clock.elapsed(time.monotonic())
-        if heard.end is not End.OUTPUT or heard.is_alive:
+            wait = max(0.0, min(self._clock.left(now), next_look - now, _HELD_UP_SECONDS if self._is_held_up else 1.0))
+            self._hear({handle for handle, _ in self._poll.poll(wait * 1000 + 1)})
+            self._hold_up_while_behind()
+        self.heard.seconds = self._clock.elapsed(time.monotonic())
+        if self.heard.end is not End.OUTPUT or self.heard.is_alive:
             self._drain()
+
+    def _register(self) -> None:
+        cell = self.cell
+        handles = [cell.channel.fileno(), cell.stdout, cell.stderr, cell.end]
+        if cell.alarm >= 0:
+            handles.append(cell.alarm)
+        if self._exchange:
+            handles.append(self._exchange.wake)
+        for handle in handles:
+            self._poll.register(handle, select.POLLIN)
+
+    def _hear(self, ready: set[int]) -> None:
+        for name, handle in self._reading:
+            if handle in ready:
+                self._read_output(name, handle)
+        # In this order: a report is worth more than the death that follows it.
+        for handle, read in (
+            (self.cell.channel.fileno(), self._read_channel),
+            (self.cell.alarm, self._read_alarm),
+            (self.cell.end, self._read_channel_to_its_end),
+        ):
+            if handle in ready and not self._ended:
+                read()
+        if self._exchange and not self._ended:
+            self._attend_to_tools(self._exchange)
 
     def _is_over(self, now: float) -> bool:
         """See whether the wall clock, or the patience with code that was interrupted, is at its end."""
@@ -236,6 +247,10 @@ class _Talk:
             end, until = self._notice
             if now >= until:
                 self._finish(end)
+            elif until - now <= _GRACE_SECONDS / 2 and not self._has_insisted:
+                # The first may have come before the code had begun, and been nothing.
+                self._has_insisted = True
+                self.cell.interrupt()
         elif self._clock.left(now) <= 0:
             self._reach(End.WALL_CLOCK)
         return self._ended
@@ -273,7 +288,6 @@ class _Talk:
         config, observer = self.request.config, self.request.observer
         if observer:
             observer.tick()
-            self._hold_up(observer.is_behind())
         self._set_clock(now)
         if self._is_session and self.request.cancellation.cancelled:
             self._reach(End.CANCELLED)
@@ -286,8 +300,13 @@ class _Talk:
         host_works = self._is_held_up or (self._exchange is not None and self._exchange.is_working)
         self._clock.pause(now, really=host_works)
 
-    def _hold_up(self, really: bool) -> None:
-        """Stop reading output while the one who wants it is behind, and start again."""
+    def _hold_up_while_behind(self) -> None:
+        """Stop reading output while the one who wants it is behind, and start again.
+
+        Code that was told to stop may write on: it could not obey while it waits for a reader who has left.
+        """
+        observer = self.request.observer
+        really = observer is not None and not self._notice and observer.is_behind()
         if really == self._is_held_up:
             return
         self._is_held_up = really
@@ -372,8 +391,8 @@ class _Talk:
         """It is dead; a report may still be in the stream."""
         while self._listens_to_channel and self._read_channel():
             pass
-        if not self._ended:
-            self._finish(End.DEATH)
+        if not self._ended:  # code that a limit's interrupt drove out of its process has still reached the limit
+            self._finish(self._notice[0] if self._notice else End.DEATH)
 
 
 def text_of(report: Mapping[str, Any], key: str, most: int) -> str | None:

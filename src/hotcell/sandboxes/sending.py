@@ -23,6 +23,10 @@ _READY_SECONDS = 30.0
 _Readable = io.BytesIO | io.FileIO
 
 
+class NotSent(ConfigurationError):
+    """A file cannot be opened, so nothing was sent."""
+
+
 class _Digest(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
@@ -42,7 +46,8 @@ class Sent:
 def send(channel: socket.socket, request: RunRequest, *, in_session: bool, wants_directory: bool) -> Sent:
     """Send it, and take the work directory's descriptor if it is wanted.
 
-    Raises ConfigurationError for a file that cannot be read. A worker that dies in between is found out by listening.
+    Raises ConfigurationError for a file that cannot be read; NotSent, which is one, when that shows at once. A worker
+    that dies in between is found out by listening.
     """
     sent = Sent()
     with contextlib.ExitStack() as stack:
@@ -96,18 +101,18 @@ def _compact(rules: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _open_file(stack: contextlib.ExitStack, name: str, content: bytes | os.PathLike[str]) -> tuple[str, int, _Readable]:
-    """Name, size in bytes and the open file. Raises ConfigurationError for what is not a readable regular file."""
+    """Name, size in bytes and the open file. Raises NotSent for what is not a readable regular file."""
     if isinstance(content, bytes):
         return name, len(content), io.BytesIO(content)
     try:
         # O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
         handle = os.open(content, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigurationError(f"files[{name!r}]: {error.strerror}: {os.fspath(content)}") from error
+        raise NotSent(f"files[{name!r}]: {error.strerror}: {os.fspath(content)}") from error
     stack.callback(os.close, handle)
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
-        raise ConfigurationError(f"files[{name!r}]: {os.fspath(content)} is not a regular file.")
+        raise NotSent(f"files[{name!r}]: {os.fspath(content)} is not a regular file.")
     return name, status.st_size, io.FileIO(handle, closefd=False)
 
 

@@ -47,7 +47,7 @@ class Inbox:
         return self._socket is not None
 
     def keep_descriptors(self) -> None:
-        """From here on, for a session: what comes with a frame is kept. Again for a copy, which has a wire of its own."""
+        """For a session, from here on: what comes with a frame is kept. Again for a copy, with its own wire."""
         self._socket = socket.socket(fileno=os.dup(self._channel))
         self._decoder = wire.Decoder(wire.FROM_US)
         self._frames.clear()
@@ -127,6 +127,7 @@ class _Files:
         self._waiting = list(reversed(announced))
         self._handle = -1
         self._missing = 0
+        self._path = ""
         self._next()
 
     @property
@@ -141,7 +142,7 @@ class _Files:
             if not self._waiting:
                 return
             name, self._missing = self._waiting.pop()
-            path = os.path.join(self._directory, name)
+            self._path = path = os.path.join(self._directory, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             # Only in a session can something of that name be there already; it is replaced, never written through.
             if os.path.lexists(path):
@@ -151,7 +152,12 @@ class _Files:
     def write(self, data: bytes) -> None:
         view = memoryview(data)
         while view and self._handle >= 0:
-            count = os.write(self._handle, view[: self._missing])
+            try:
+                count = os.write(self._handle, view[: self._missing])
+            except OSError:  # it does not fit; half a file is worse than none
+                os.close(self._handle)
+                os.unlink(self._path)
+                raise
             view = view[count:]
             self._missing -= count
             self._next()

@@ -67,6 +67,17 @@ class Caller:
         return answer.get("value")
 
 
+def offer(
+    caller: Caller,
+    announced: list[dict[str, Any]],
+    exchange: Callable[[dict[str, Any]], dict[str, Any]],
+    names: dict[str, Any],
+) -> None:
+    """Define the tools in ``names``, where code finds them, and let them call through ``exchange``."""
+    names.update(make_stubs(announced, caller))
+    caller.open(exchange)
+
+
 def make_stubs(announced: list[dict[str, Any]], caller: Caller) -> dict[str, Any]:
     """The names that code finds defined: a function for each tool, and ``ToolError``."""
     return {"ToolError": ToolError, **{tool["name"]: _stub(tool, caller) for tool in announced}}

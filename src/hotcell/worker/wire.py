@@ -36,7 +36,7 @@ CALL = 9
 RETURN = 10
 """us -> worker: JSON, the answer to it."""
 FORK = 11
-"""us -> worker, between the requests of a session, with descriptors: split in two; the copy says READY on its own wire."""
+"""us -> worker, between requests, with descriptors: split in two; the copy says READY on a wire of its own."""
 
 CHUNK = 1 << 20
 CALL_BYTES = 1 << 21

@@ -14,12 +14,14 @@ import select
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 from hotcell.errors import HotcellError, SandboxCrashed
 from hotcell.sandboxes.conversation import wait_until_ready
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.worker import wire
 
 _log = logging.getLogger("hotcell")
@@ -46,11 +48,13 @@ class Pool:
         self._last_take = 0.0
         self._strangers = _MOST_STRANGERS - 1  # the first request already shows which limits are in use
         self._ending: dict[int, LocalCell] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a session that is let go of, anywhere, releases its cell
         # Weak: a cell that an exception took from its holder must not be kept by this alone.
         self._held: weakref.WeakSet[LocalCell] = weakref.WeakSet()
         self._kept: weakref.WeakSet[LocalCell] = weakref.WeakSet()
         """By sessions, which are idle most of the time."""
+        self._chores: collections.deque[Callable[[], None]] = collections.deque()
+        """What the keeper does when it comes to it."""
         self._taking = 0
         self._made = 0
         self._started = time.monotonic()
@@ -105,7 +109,7 @@ class Pool:
                 self._taking -= 1
 
     def make_apart(self, limits: Limits) -> LocalCell:
-        """A cell for a session: it is made when it is asked for, under limits that nobody else has. Raises SandboxError.
+        """A cell for a session, made now, under limits that nobody else has. Raises SandboxError.
 
         Until it is released the pool does not retire.
         """
@@ -139,12 +143,41 @@ class Pool:
     def _make(self, limits: Limits) -> LocalCell:
         cell = self.server.make(limits)
         self._made += 1
+        self._receive(cell)
+        return cell
+
+    def _receive(self, cell: LocalCell) -> None:
         try:
             cell.take_handles(wait_until_ready(cell))
         except BaseException:
             self.release(cell)
             raise
-        return cell
+
+    def keep_copy(self, cell: NestedCell) -> None:
+        """A cell that came about as a copy of another is ours to bury, too; it gets a memory group of its own soon.
+
+        Moving a process between groups of version 1 can take 10 ms, for which nobody waits; until then it is charged to
+        its original.
+        """
+        with self._lock:
+            self._kept.add(cell)
+        self._do_soon(lambda: self._admit(cell))
+
+    def prepare_shell(self, cell: NestedCell) -> None:
+        """Have a place ready for the next copy of the cell."""
+        self._do_soon(lambda: cell.keep_spare(self.server))
+
+    def _admit(self, cell: NestedCell) -> None:
+        try:
+            self.server.admit(cell)
+        except OSError as error:
+            if not cell.is_dead():
+                _log.error("A copy of a session got no memory group and was ended: %s", error)
+            self.release(cell)  # without its limit it may not live
+
+    def _do_soon(self, chore: Callable[[], None]) -> None:
+        self._chores.append(chore)
+        self.nudge()
 
     def end(self, cell: LocalCell) -> Ending | None:
         """Kill the cell and wait until nothing in it lives. None when the fork server died with it."""
@@ -152,6 +185,7 @@ class Pool:
         ending = cell.read_ending() if _becomes_readable(cell.end, _END_TIMEOUT_SECONDS) else None
         if ending is None:
             self.broken = True
+        cell.bury()
         return ending
 
     def release(self, cell: LocalCell) -> None:
@@ -206,7 +240,7 @@ class Pool:
 
     def forget_in_fork(self) -> None:
         """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._lock = threading.RLock()  # another thread of the parent may have held it
         self._closed = True
         for cell in [*self._held, *self._kept]:  # by threads that are not here
             cell.close()
@@ -246,6 +280,8 @@ class Pool:
         if done:
             self.close()
         else:
+            while self._chores:
+                self._chores.popleft()()
             self._refill()
             self._touch_while_idle()
 
@@ -261,6 +297,7 @@ class Pool:
         self._forget(cell)
 
     def _forget(self, cell: LocalCell) -> None:
+        cell.bury()
         cell.close()
         self.server.recycle(cell)
 
