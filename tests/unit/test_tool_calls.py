@@ -40,11 +40,11 @@ class Cell:
     def __init__(self, tools: Mapping[str, Any], loop: asyncio.AbstractEventLoop | None = None, **limits: Any) -> None:
         toolbox = tools if isinstance(tools, Toolbox) else Toolbox(tools, limits=ToolLimits(**limits))
         self.run = ToolRun(toolbox, loop=loop)
-        self.told: list[Mapping[str, Any]] = []
+        self.told: list[Mapping[str, Any] | None] = []
         self.answers: list[dict[str, Any]] = []
         self._news = threading.Condition()
 
-    def take(self, told: Mapping[str, Any], payload: bytes) -> None:
+    def take(self, told: Mapping[str, Any] | None, payload: bytes) -> None:
         with self._news:
             self.told.append(told)
             self.answers.append(json.loads(payload))
@@ -399,6 +399,7 @@ def test_calls_past_their_number_are_refused_and_do_not_pile_up():
         told = [cell.send({"id": 1, "name": "double", "args": [1], "kwargs": {}}) for _ in range(1000)]
         cell.wait_for(1003)
     assert all(answer["error"]["message"] == "No more tool calls: calls=3 are used up." for answer in cell.answers[3:])
+    assert [item is not None for item in told] == [item is not None for item in cell.told[3:]]
     assert sum(item is not None for item in told) == 10, "the rest is nobody's news"
     assert [record.outcome for record in cell.run.calls] == ["ok"] * 3 + ["refused"] * 10
     assert cell.run.notes == ("990 more tool calls were refused: more than calls=3.",)
@@ -664,7 +665,7 @@ def test_a_tool_that_hangs_for_ever_keeps_neither_the_conversation_nor_the_argum
 
 
 def test_whoever_takes_answers_may_fail_and_the_next_call_works():
-    def fail(told: Mapping[str, Any], payload: bytes) -> None:
+    def fail(told: Mapping[str, Any] | None, payload: bytes) -> None:
         raise OSError("gone")
 
     with cell_with(double) as cell:

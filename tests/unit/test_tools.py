@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import hotcell.tools
 from hotcell.config import MiB
 from hotcell.errors import ConfigurationError
 from hotcell.tools import Tool, Toolbox, ToolLimits
@@ -133,7 +132,3 @@ def test_a_model_that_writes_code_gets_declarations_that_are_python():
     exec(text, names)
     assert names["search"].__doc__.startswith("Find pages.")
     assert names["again"].__doc__ == 'She said """stop""" \\ and left'
-
-
-def test_the_module_says_what_is_public():
-    assert set(hotcell.tools.__all__) == {"Tool", "ToolError", "ToolLimits", "Toolbox"}
