@@ -287,6 +287,10 @@ class LocalCell:
                 if handle >= 0:
                     os.close(handle)
 
+    def let_go(self) -> None:
+        """In a forked copy of the application: close every descriptor and touch nothing else."""
+        LocalCell.close(self)
+
     def __del__(self) -> None:
         # Only where an exception out of a signal handler came between taking it and giving it back.
         if getattr(self, "_handle", -1) >= 0:

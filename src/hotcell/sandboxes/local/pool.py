@@ -202,7 +202,8 @@ class Pool:
             if cell.released:
                 return
             cell.released = True
-            if self._closed:
+            if self._closed:  # the server is dead, and with it all cells
+                cell.bury()
                 cell.close()
                 return
             # Its end wakes the keeper, which then makes a new cell too: off the path of whoever is waiting now.
@@ -244,8 +245,8 @@ class Pool:
         """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
         self._lock = threading.RLock()  # another thread of the parent may have held it
         self._closed = True
-        for cell in [*self._held, *self._kept]:  # by threads that are not here
-            cell.close()
+        for cell in [*self._held, *self._kept, *self._ending.values()]:  # by threads that are not here
+            cell.let_go()
         self._let_go()
         self.server.forget_in_fork()
 

@@ -51,18 +51,19 @@ class LocalSession(SandboxSession):
 
         Raises SandboxCrashed; the cell is released then.
         """
-        if isinstance(cell, NestedCell):
-            cell.freeze()
-            pool.prepare_shell(cell)
-            return cls(pool, cell, cell.work)
+        is_nested = isinstance(cell, NestedCell)
         try:
-            with converse(cell, first, in_session=True, wants_directory=True) as heard:
-                directory, heard.directory = heard.directory, -1
+            with converse(cell, first, in_session=True, wants_directory=not is_nested) as heard:
+                directory, heard.directory = cell.work if isinstance(cell, NestedCell) else heard.directory, -1
             if heard.end is not End.REPORT or directory < 0:
                 raise SandboxCrashed(f"A session could not be opened: {heard.problem or 'its cell died'}.")
             cell.freeze()
+            if isinstance(cell, NestedCell):
+                pool.prepare_shell(cell)
             return cls(pool, cell, directory)
         except BaseException as error:
+            if isinstance(cell, NestedCell):
+                os.close(cell.work)
             pool.release(cell)
             if isinstance(error, NeverBegan):
                 raise SandboxCrashed("A session could not be opened: its cell died.") from error
