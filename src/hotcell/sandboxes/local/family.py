@@ -6,20 +6,21 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 from hotcell.sandboxes.local.witness import Witness, numbers_of
+
+_MOST_AT_ONCE = 256
+"""Each takes a descriptor for a moment, and the application has not many."""
 
 
 class Member(Protocol):
     """A cell of a family."""
 
-    pid: int
-    init: int
-
     @property
     def is_running(self) -> bool: ...
+    def roots(self) -> list[int]: ...
 
 
 class Family:
@@ -42,9 +43,9 @@ class Family:
             self._members.discard(member)
 
     def knows(self, pid: int) -> bool:
-        """True for the process of a member."""
+        """True for the process of a member, or its init."""
         with self.lock:
-            return any(member.pid == pid for member in self._members)
+            return any(pid in member.roots() for member in self._members)
 
     def has_running(self, but: Member) -> bool:
         """True while code of another member may run."""
@@ -65,9 +66,9 @@ class Family:
     def sweep(self) -> bool:
         """Kill what has made itself a sibling, where no account would find it; True when there was nothing."""
         with self.lock:
-            if self._copying:
+            if self._copying or self.witness.is_gone:
                 return True
-            known = {pid for member in self._members for pid in (member.pid, member.init)}
+            known = {pid for member in self._members for pid in member.roots()}
         return kill_children(self.witness.pid, known)
 
     def forget_in_fork(self) -> None:
@@ -78,12 +79,16 @@ class Family:
 
 def kill_children(parent: int, spared: Collection[int]) -> bool:
     """Kill a trusted process's children but these, and but the inits of shells; True when there were none."""
+    return kill_found(lambda: [pid for pid in children_of(parent) if pid not in spared and not is_init(pid)])
+
+
+def kill_found(find: Callable[[], list[int]]) -> bool:
+    """Kill the processes that ``find`` finds, or a good part of many; True when there were none."""
     handles: dict[int, int] = {}
-    for pid in children_of(parent):
-        if pid not in spared and not is_init(pid):
-            with contextlib.suppress(OSError):
-                handles[pid] = os.pidfd_open(pid)
-    still = children_of(parent) if handles else []  # a number may have become somebody else's before it was opened
+    for pid in find()[:_MOST_AT_ONCE]:
+        with contextlib.suppress(OSError):
+            handles[pid] = os.pidfd_open(pid)
+    still = set(find()) if handles else ()  # a number may have become somebody else's before it was opened
     for pid, handle in handles.items():
         if pid in still:
             with contextlib.suppress(OSError):

@@ -10,19 +10,22 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from hotcell.errors import ConfigurationError, SandboxError
-from hotcell.sandboxes.local.cell import Ending, LocalCell, pid_of
-from hotcell.sandboxes.local.family import Family, children_of, is_init, kill_children
+from hotcell.sandboxes.local.cell import Ending, LocalCell, is_over, pid_of
+from hotcell.sandboxes.local.family import Family, children_of, is_init, kill_children, kill_found
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.shells import Shell
 from hotcell.sandboxes.local.witness import Witness, numbers_of
 
 MOST_DEEP = 24
 """The kernel nests 32 PID namespaces (MAX_PID_NS_LEVEL); the fork server's own and a container's are among them."""
+_MOST_TOO_MANY = 100
+"""A bomb may grow quicker than it can be counted: how many it is over its limit is of no interest."""
 _BURIAL_SECONDS = 5.0
 _SWEEP_SECONDS = 1.0
 _PAUSE_SECONDS = 0.001
@@ -59,6 +62,7 @@ class NestedCell(LocalCell):
         self._others_before = 0.0
         super().__init__([*streams, os.dup(process), process, shell.init], None, limits)
         os.close(shell.mount)
+        self._most_found = limits.processes + _MOST_TOO_MANY
         self.work = shell.work
         """A descriptor of its work directory, opened before any code was there; the session takes it."""
         self._namespaces = [shell.user, shell.pid]
@@ -74,6 +78,8 @@ class NestedCell(LocalCell):
         numbers = numbers_of(self.pid)
         self._number = numbers[self._witness.level] if len(numbers) > self._witness.level else 0  # it died at once
         self._witness.expect(self._number)
+        self.admission = threading.Lock()
+        """Held while it is put into a memory group of its own."""
         self._spare: Shell | None = None
         self._spare_init = 0
         """A place for its next copy."""
@@ -141,7 +147,12 @@ class NestedCell(LocalCell):
         """The copies below it, and their inits."""
         with self.family.lock:
             inits = {self._spare_init} if self._spare else set()
-            return frozenset({pid for copy in self._below for pid in (copy.pid, copy.init)} | inits)
+            return frozenset({pid for copy in self._below for pid in copy.roots()} | inits)
+
+    def roots(self) -> list[int]:
+        """Its process and its init, those of them that live."""
+        handles = ((self.pid, self._handle), (self.init, self._init_handle))
+        return [pid for pid, handle in handles if not is_over(handle)]
 
     def _walk(self, waiting: list[int]) -> list[int]:
         found = super()._walk(waiting)
@@ -164,7 +175,7 @@ class NestedCell(LocalCell):
         """Also when it has more processes than it may: the kernel counts those of the whole family together."""
         too_much = super().holds_more_than(memory_bytes)
         if self.peak_processes > self.limits.processes:
-            self.kill()
+            self._end_all()
         self.family.sweep()
         for witness in (self.family.witness, self._heard):
             witness.listen()
@@ -177,8 +188,8 @@ class NestedCell(LocalCell):
         super().freeze()
         with self.family.lock:
             self._rests = True
-        if not self._leaves_nothing():
-            self.kill()
+        if not self._leaves_nothing() or len(self._stopped) >= self.limits.processes:
+            self._end_all()
 
     def thaw(self) -> None:
         """Let everything go on that ``freeze`` stopped."""
@@ -202,7 +213,7 @@ class NestedCell(LocalCell):
         is_clean = self.family.sweep()
         with self.family.lock:
             for copy in self._all_below():
-                if copy._rests or copy._is_buried:
+                if (copy._rests or copy._is_buried) and not is_over(copy._init_handle):
                     is_clean &= kill_children(copy.init, copy.strangers() | copy._stopped.keys())
         return is_clean
 
@@ -217,6 +228,16 @@ class NestedCell(LocalCell):
         return not self._rests and not self.is_dead()
 
     # --- its end
+
+    def _end_all(self) -> None:
+        """Kill it, with as much of what lives in it as can be had at once."""
+        self.kill()
+        with self.family.lock:
+            if not self._below:
+                self._signal_init()  # which has to come to its turn first, and a bomb leaves it few
+        deadline = time.monotonic() + _SWEEP_SECONDS
+        while not kill_found(self.processes) and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
 
     def _look_at_end(self) -> Ending | None:
         told = self._witness.ending_of(self._number, self._handle)
@@ -252,11 +273,7 @@ class NestedCell(LocalCell):
 
     def _kill_leftovers(self) -> None:
         deadline = time.monotonic() + _BURIAL_SECONDS
-        # From the init alone: it lives, and the number of the dead one may be somebody else's by now.
-        while left := self._walk([self.init]):
-            for pid in left:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+        while not kill_found(self.processes):
             if time.monotonic() > deadline:  # a bomb that outruns us takes its copies along
                 self._signal_init()
                 return

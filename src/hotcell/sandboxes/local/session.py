@@ -93,6 +93,8 @@ class LocalSession(SandboxSession):
         with self._lock:
             self.require()
             cell = self._cell
+            if isinstance(cell, NestedCell):
+                self._pool.admit(cell)  # what it starts would stay in its original's group
             cell.thaw()
             try:
                 heard = converse(cell, request, in_session=True)
@@ -113,6 +115,7 @@ class LocalSession(SandboxSession):
             self.require()
             if not isinstance(self._cell, NestedCell):
                 raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
+            self._pool.admit(self._cell)
             self._cell.thaw()
             try:
                 cell = copy(self._pool.server, self._cell, keep_random=keep_random)

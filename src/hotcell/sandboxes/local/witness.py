@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from hotcell.sandboxes.local.cell import pid_of
+from hotcell.sandboxes.local.cell import is_over, pid_of
 from hotcell.sandboxes.local.shells import WITNESSED
 
 _PATIENCE_SECONDS = 2.0
@@ -74,12 +74,8 @@ class Witness:
     @property
     def is_gone(self) -> bool:
         """True when the init is dead, and with it everything below."""
-        poller = select.poll()
         with self._lock:
-            if self._process >= 0:
-                poller.register(self._process, select.POLLIN)
-                return bool(poller.poll(0))
-        return True
+            return is_over(self._process)
 
     def close(self) -> None:
         """End the init; the kernel ends what lives in its namespace first."""
