@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,9 +106,15 @@ class Pipeline:
         self._record = record
 
     def run(
-        self, code: str | bytes, call: Call, place: Callable[[RunRequest], RunOutcome] | None = None
+        self,
+        code: str | bytes,
+        call: Call,
+        place: Callable[[RunRequest], RunOutcome] | None = None,
+        lacks: frozenset[str] = frozenset(),
     ) -> ExecutionResult:
         """Take the code through all steps; it runs in ``place``, by default a cell of its own.
+
+        ``lacks`` are layers of the sandbox that the place has not.
 
         What the code does is a result. Raises QuotaExceeded from the admit hook, and SandboxError or ProtocolError for
         our own failures.
@@ -132,7 +138,8 @@ class Pipeline:
             elif call.cancellation.cancelled:
                 result = steps.result(Status.CANCELLED, "The caller cancelled it before it started.", "caller")
             else:
-                steps.entered(self.require_isolation(sandbox))
+                info = self.require_isolation(sandbox)
+                steps.entered(replace(info, layers=tuple(layer for layer in info.layers if layer not in lacks)))
                 outcome, tool_run = self._run_in(place or sandbox.run, parsed.text, call)
                 steps.ran(outcome.acquire_seconds, outcome.run_seconds)
                 checked = self.output_check(outcome, tool_run)

@@ -178,7 +178,7 @@ class Session:
             self._cell.require()  # before anybody is asked to admit what cannot run
             self._busy += 1
             try:
-                return self._pipeline.run(code, call, self._run_in_cell)
+                return self._pipeline.run(code, call, self._run_in_cell, self._cell.lacks)
             finally:
                 self._busy -= 1
                 self._last_used = time.monotonic()

@@ -139,6 +139,9 @@ class RunOutcome:
 class SandboxSession(ABC):
     """A cell that lives through many runs of one caller. One run at a time; ``close`` may come from anywhere."""
 
+    lacks: frozenset[str] = frozenset()
+    """Layers of the sandbox that it does without, by id."""
+
     @property
     @abstractmethod
     def lost(self) -> str:

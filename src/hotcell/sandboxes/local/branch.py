@@ -138,8 +138,9 @@ def _reopen(handle: int) -> None:
     inheritable = os.get_inheritable(handle)
     if path.endswith(" (deleted)") or not path.startswith(mounts.CELL):
         own = os.open(f"{mounts.CELL}/{mounts.DIRECTORIES[1]}", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        if flags & os.O_ACCMODE != os.O_WRONLY:
-            treecopy.copy_content(handle, own)
+        original = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)  # with an offset of its own
+        treecopy.copy_content(original, own)
+        os.close(original)
     else:
         own = os.open(path, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC) | os.O_CLOEXEC)
     os.dup2(own, handle, inheritable=inheritable)

@@ -93,7 +93,7 @@ def _open_copy(pid: int, family: Family, init_handle: int) -> int | None:
     poller = select.poll()
     poller.register(process, select.POLLIN)
     # That it lives is looked at last: until then the number was its own.
-    if is_first_in(pid, init_handle) and not family.knows(pid) and not poller.poll(0):
+    if is_first_in(pid, init_handle) and pid not in family.known() and not poller.poll(0):
         return process
     os.close(process)
     return None

@@ -20,7 +20,7 @@ class Member(Protocol):
 
     @property
     def is_running(self) -> bool: ...
-    def roots(self) -> list[int]: ...
+    def numbers(self) -> list[int]: ...
 
 
 class Family:
@@ -42,10 +42,10 @@ class Family:
         with self.lock:
             self._members.discard(member)
 
-    def knows(self, pid: int) -> bool:
-        """True for the process of a member, or its init."""
+    def known(self, but: Member | None = None) -> set[int]:
+        """The processes of its members and their inits; those of ``but`` left out."""
         with self.lock:
-            return any(pid in member.roots() for member in self._members)
+            return {pid for member in self._members if member is not but for pid in member.numbers()}
 
     def has_running(self, but: Member) -> bool:
         """True while code of another member may run."""
@@ -68,8 +68,13 @@ class Family:
         with self.lock:
             if self._copying or self.witness.is_gone:
                 return True
-            known = {pid for member in self._members for pid in member.roots()}
-        return kill_children(self.witness.pid, known)
+        known = self.known()
+        return kill_found(lambda: unknown_children(self.witness.pid, known))
+
+    @property
+    def is_copying(self) -> bool:
+        """True while a copy is born."""
+        return self._copying > 0
 
     def forget_in_fork(self) -> None:
         """In a forked copy of the application."""
@@ -77,9 +82,9 @@ class Family:
         self.witness.let_go()
 
 
-def kill_children(parent: int, spared: Collection[int]) -> bool:
-    """Kill a trusted process's children but these, and but the inits of shells; True when there were none."""
-    return kill_found(lambda: [pid for pid in children_of(parent) if pid not in spared and not is_init(pid)])
+def unknown_children(parent: int, known: Collection[int]) -> list[int]:
+    """A trusted process's children but for these and the inits of shells."""
+    return [pid for pid in children_of(parent) if pid not in known and not is_init(pid)]
 
 
 def kill_found(find: Callable[[], list[int]]) -> bool:

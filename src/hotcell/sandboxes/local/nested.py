@@ -17,7 +17,7 @@ from typing import Protocol
 
 from hotcell.errors import ConfigurationError, SandboxError
 from hotcell.sandboxes.local.cell import Ending, LocalCell, is_over, pid_of
-from hotcell.sandboxes.local.family import Family, children_of, is_init, kill_children, kill_found
+from hotcell.sandboxes.local.family import Family, children_of, is_init, kill_found, unknown_children
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.shells import Shell
 from hotcell.sandboxes.local.witness import Witness, numbers_of
@@ -72,9 +72,8 @@ class NestedCell(LocalCell):
         self.family = family
         self._origin = origin
         self._depth: int = origin._depth + 1 if origin else 0
-        # A copy that was made by the detour for processes with threads was left to its original's init.
-        is_left = origin is not None and self.pid not in children_of(family.witness.pid)
-        self._witness = origin._heard if origin and is_left else family.witness
+        self._witness, self._up = self._find_parent(origin)
+        """Who buries it, and whose init that is, if it is a member's."""
         numbers = numbers_of(self.pid)
         self._number = numbers[self._witness.level] if len(numbers) > self._witness.level else 0  # it died at once
         self._witness.expect(self._number)
@@ -87,6 +86,14 @@ class NestedCell(LocalCell):
         if origin:
             with family.lock:
                 origin._below.add(self)
+
+    def _find_parent(self, origin: NestedCell | None) -> tuple[Witness, NestedCell | None]:
+        if origin is None:
+            return self.family.witness, None
+        # By the detour for processes with threads it was left to its original's init.
+        if self.pid in children_of(origin.init):
+            return origin._heard, origin
+        return origin._witness, origin._up
 
     def _keep_init(self, handle: int) -> None:
         self._init_handle = handle
@@ -144,10 +151,15 @@ class NestedCell(LocalCell):
     # --- who belongs to it
 
     def strangers(self) -> frozenset[int]:
-        """The copies below it, and their inits."""
+        """The others of the family, their inits and its spare one."""
         with self.family.lock:
-            inits = {self._spare_init} if self._spare else set()
-            return frozenset({pid for copy in self._below for pid in copy.roots()} | inits)
+            spare = {self._spare_init} if self._spare else set()
+            return frozenset(self.family.known(but=self) | spare)
+
+    def numbers(self) -> list[int]:
+        """What the others know it by."""
+        with self.family.lock:
+            return [*self.roots(), *([self._spare_init] if self._spare else [])]
 
     def roots(self) -> list[int]:
         """Its process and its init, those of them that live."""
@@ -176,7 +188,7 @@ class NestedCell(LocalCell):
         too_much = super().holds_more_than(memory_bytes)
         if self.peak_processes > self.limits.processes:
             self._end_all()
-        self.family.sweep()
+        self._sweep()
         for witness in (self.family.witness, self._heard):
             witness.listen()
         return too_much
@@ -212,15 +224,24 @@ class NestedCell(LocalCell):
         """Kill what it planted beside it and in the places of its copies; True when there was nothing."""
         is_clean = self.family.sweep()
         with self.family.lock:
-            for copy in self._all_below():
-                if (copy._rests or copy._is_buried) and not is_over(copy._init_handle):
-                    is_clean &= kill_children(copy.init, copy.strangers() | copy._stopped.keys())
+            for cell in (*self._with_all_below(), *([self._up] if self._up else [])):
+                is_clean &= kill_found(cell._planted)
         return is_clean
 
-    def _all_below(self) -> Iterator[NestedCell]:
+    def _with_all_below(self) -> Iterator[NestedCell]:
+        yield self
         for copy in self._below:
-            yield copy
-            yield from copy._all_below()
+            yield from copy._with_all_below()
+
+    def _planted(self) -> list[int]:
+        """What was left to its init and is not its own: it is in a namespace further below, or came while it rested."""
+        if is_over(self._init_handle) or self.family.is_copying:
+            return []
+        unknown = unknown_children(self.init, self.strangers() | self._stopped.keys())
+        if self._rests or self._is_buried or not unknown:
+            return unknown
+        level = len(numbers_of(self.init))
+        return [pid for pid in unknown if len(numbers_of(pid)) > level]
 
     @property
     def is_running(self) -> bool:

@@ -30,6 +30,8 @@ _LOST_IN = {
     Status.KILLED: ("killed", "its process was killed"),
     Status.ERROR: ("exit", "the code ended its own process"),
 }
+_NOT_WHERE_IT_FORKS = frozenset({"capabilities", "parent-death-signal"})
+"""It keeps two capabilities, and ends with the init of its namespace instead of with its parent."""
 _NOTE = "The session's state is lost: {}."
 
 
@@ -44,6 +46,8 @@ class LocalSession(SandboxSession):
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._lost: tuple[str, str] | None = None
+        if isinstance(cell, NestedCell):
+            self.lacks = _NOT_WHERE_IT_FORKS
 
     @classmethod
     def open(cls, pool: Pool, cell: LocalCell, first: RunRequest) -> LocalSession:
