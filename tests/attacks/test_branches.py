@@ -290,11 +290,14 @@ def spin():
 
 
 @pytest.mark.threat("branch.hidden")
+@pytest.mark.parametrize("has_threads", [False, True])
 def test_siblings_that_nobody_made_are_gone_with_the_call(
-    branchable: Opener, forked: Forker, neighbour: Session
+    branchable: Opener, forked: Forker, neighbour: Session, has_threads: bool
 ) -> None:
     """CLONE_PARENT leads out of the tree that is counted: such processes are killed, at the latest with the call."""
     session = branchable()
+    if has_threads:  # its copies are the children of another init
+        session.execute("import threading, time\nthreading.Thread(target=time.sleep, args=(99,), daemon=True).start()")
     (copy,) = forked(session)
     for name, one in (("hidden-c", copy), ("hidden-o", session)):
         one.execute(NAMED.format(name=name) + HIDDEN + "[hide(spin) for _ in range(20)]")
