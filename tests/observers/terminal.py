@@ -28,7 +28,7 @@ class Terminal:
         self._looked = 0
 
     def type(self, keys: str) -> None:
-        os.write(self._screen, keys.encode())
+        os.write(self._screen, keys.encode(errors="surrogateescape"))
 
     def wait_for(self, text: str) -> str:
         """Until the text stands behind what was waited for last; all that was shown up to it."""
