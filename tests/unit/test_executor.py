@@ -33,6 +33,10 @@ class Scripted(Sandbox):
         self.answer = answer
         self.requests: list[RunRequest] = []
         self.closed = 0
+
+    @property
+    def supports_files(self) -> bool:
+        return True
         self._info = SandboxInfo(name=self.name, isolation=isolation, layers=("one",))
 
     @property
