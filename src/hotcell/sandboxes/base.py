@@ -100,6 +100,8 @@ class RunRequest:
     """Variables the code finds defined: JSON data."""
     files: Mapping[str, bytes | os.PathLike[str]] = field(default_factory=dict)
     """Files put into its work directory: content, or a path on the host that is copied."""
+    mounted: frozenset[str] = frozenset()
+    """Names of files that are there already and cannot be changed."""
     artifacts: tuple[str, ...] = ()
     """Globs of the files to bring back from the work directory; empty brings back none."""
     filename: str = "<cell>"
