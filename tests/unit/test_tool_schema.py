@@ -301,6 +301,15 @@ def test_a_signature_is_shown_as_python_writes_it():
     assert ToolSignature(search).text() == "(query: str, limit: int = 10, *, strict: bool | None = None) -> list[str]"
 
 
+def test_what_it_returns_is_shown_as_far_as_that_can_be_said():
+    def orders() -> list[Filter]:
+        raise NotImplementedError
+
+    assert ToolSignature(orders).text() == "() -> list[{'city': str, 'limit': int}]"
+    assert ToolSignature(everything).returns == "NoSuchFrame"
+    assert ToolSignature(lambda: None).returns == ""
+
+
 def test_a_default_that_is_no_plain_data_is_not_shown():
     signature = ToolSignature(everything)
     assert "hunter2" not in f"{signature.text()}{signature.schema()}{signature.announce()}"
