@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hotcell
+from hotcell import cli_env
 from hotcell.errors import ConfigurationError, HotcellError
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ def _run(arguments: argparse.Namespace) -> int:
     with _sandbox(arguments, config) as sandbox:
         executor = Executor(sandbox=sandbox, config=config, policy=policy, min_isolation=least)
         globs = tuple(arguments.artifact) or ("*",) if arguments.output_dir else ()
-        result = executor.execute(code, context=arguments.context, files=files, artifacts=globs)
+        result = executor.execute(
+            code, context=arguments.context, files=files, artifacts=globs, language=_language(arguments)
+        )
     failure = None
     saved: list[Path] = []
     try:
@@ -125,7 +128,7 @@ def _check(arguments: argparse.Namespace) -> int:
     code, policy = _read_source(arguments.source), _policy(arguments.policy)
     from hotcell.executor import check
 
-    report = check(code, policy=policy)
+    report = check(code, policy=policy, language=_language(arguments))
     if arguments.json:
         _print_json(report.to_dict())
     else:
@@ -196,14 +199,21 @@ def _policy(name: str) -> Policy:
     return Policy.from_dict(data)
 
 
+def _language(arguments: argparse.Namespace) -> str:
+    """What is asked for, or else what the file's name tells."""
+    from hotcell import languages
+
+    return arguments.language or languages.of_file(arguments.source)
+
+
 def _sandbox(arguments: argparse.Namespace, config: SandboxConfig) -> Sandbox:
     if arguments.sandbox == "local":
         from hotcell.sandboxes.local.sandbox import LocalSandbox
 
         # One cell is all that a single run needs.
-        return LocalSandbox(preload=arguments.preload, config=config, pool_size=1)
-    if arguments.preload:
-        raise UsageError("--preload needs --sandbox local: there is no fork server to load anything into")
+        return LocalSandbox(environment=arguments.env, preload=arguments.preload or None, config=config, pool_size=1)
+    if arguments.preload or arguments.env:
+        raise UsageError("--preload and --env need --sandbox local: there is no fork server to load anything into")
     from hotcell.sandboxes.restricted import RestrictedPythonSandbox
 
     return RestrictedPythonSandbox(allow_no_isolation=arguments.min_isolation == "none")
@@ -365,6 +375,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_doctor(commands)
+    cli_env.add_parser(commands)
     return parser
 
 
@@ -389,6 +400,11 @@ def _command(
 
 def _add_source(parser: _Parser) -> None:
     parser.add_argument("source", metavar="FILE", help="the code; - reads standard input")
+    parser.add_argument(
+        "--language",
+        metavar="NAME",
+        help="python, javascript or bash (default: by the file's suffix .py, .js, .mjs or .sh, else python)",
+    )
     parser.add_argument(
         "--policy",
         default="standard",
@@ -422,6 +438,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--preload", type=_modules, default=[], metavar="A,B", help="modules imported before the code arrives"
     )
+    parser.add_argument("--env", metavar="NAME", help="run in an environment that `hotcell env create` built")
     parser.add_argument("--sandbox", choices=("local", "restricted"), default="local", help="where (default local)")
     parser.add_argument(
         "--min-isolation",

@@ -7,6 +7,7 @@
     │   ├── SandboxCrashed        the fork server or the engine died under us
     │   ├── SessionLost           a session's state is gone; says why
     │   └── PoolExhausted         no cell became free in time, or the host ran out of something
+    ├── EnvironmentFailed     an environment could not be built, or is damaged or in use
     ├── ProtocolError         the other side of the wire broke its rules
     └── QuotaExceeded         the admit hook refused this execution
 
@@ -48,6 +49,10 @@ class SessionLost(SandboxError):
 
 class PoolExhausted(SandboxError):
     """No cell could be prepared in time, or the host ran out of processes, descriptors or memory."""
+
+
+class EnvironmentFailed(HotcellError):
+    """An environment could not be built, with the last words of uv or pip; or it is damaged, or in use."""
 
 
 class ProtocolError(HotcellError):

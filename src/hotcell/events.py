@@ -57,11 +57,11 @@ class Display(Event):
     kind: ClassVar[str] = "display"
     data: Mapping[str, Any]
     """MIME type -> text, Base64 text for images, or JSON data."""
-    active: bool
-    """True when a part could do something in a browser: show that in a sandboxed frame only."""
+    active: tuple[str, ...]
+    """The MIME types in ``data`` that may do more than show something: show those in a sandboxed frame only."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"type": self.kind, "data": dict(self.data), "active": self.active}
+        return {"type": self.kind, "data": dict(self.data), "active": list(self.active)}
 
 
 @dataclass(frozen=True, kw_only=True)

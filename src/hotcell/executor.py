@@ -15,19 +15,21 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Self
 
+from hotcell import languages
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError
+from hotcell.languages import PYTHON
 from hotcell.lifetimes import Lifetime
 from hotcell.output_check import OutputCheck
-from hotcell.pipeline import Call, Pipeline
+from hotcell.pipeline import Call, Pipeline, judge, read
 from hotcell.policy import Policy
 from hotcell.results import CheckReport, ExecutionResult, IsolationLevel
 from hotcell.sandboxes.base import Cancellation, Sandbox
 from hotcell.sessions import Session
 from hotcell.steps import Admission, as_bytes
 from hotcell.streaming import AsyncStream, Stream, open_stream
-from hotcell.threads import Threads
-from hotcell.validators import syntax, tree
+from hotcell.threads import Threads, running_loop
+from hotcell.tools import Tools
 from hotcell.validators.output import Redactor
 
 _DEFAULT_REDACTOR = Redactor()
@@ -78,16 +80,26 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
-        directory; ``artifacts`` are globs of the files to bring back.
+        directory; ``artifacts`` are globs of the files to bring back; ``tools`` are functions of the host that it may
+        call. ``language``: ``python``, ``javascript``,
+        ``bash``, or one that was registered.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
         and SandboxError or ProtocolError for our own failures.
         """
         call = Call.checked(
-            config or self.config, context=context, files=files, artifacts=artifacts, cancellation=cancellation
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            tools=tools,
+            cancellation=cancellation,
+            language=language,
         )
         return self._pipeline.run(code, call)
 
@@ -99,11 +111,20 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
         call = Call.checked(
-            config or self.config, context=context, files=files, artifacts=artifacts, cancellation=cancellation
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            tools=tools,
+            loop=running_loop(),
+            cancellation=cancellation,
+            language=language,
         )
         return await self._threads.run(self._pipeline.run, code, call, cancellation=call.cancellation)
 
@@ -115,14 +136,22 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> Stream:
         """The same as ``execute``, as events while they happen: ``for event in executor.stream(code)``.
 
         The last event is ``Finished`` with the whole result. Closing the stream ends the execution.
         """
         call = Call.checked(
-            config or self.config, context=context, files=files, artifacts=artifacts, cancellation=cancellation
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            tools=tools,
+            cancellation=cancellation,
+            language=language,
         )
         return open_stream(Stream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
 
@@ -134,11 +163,20 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
     ) -> AsyncStream:
         """The same as ``stream``, for ``async for``. Cancelling the task ends the execution."""
         call = Call.checked(
-            config or self.config, context=context, files=files, artifacts=artifacts, cancellation=cancellation
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            tools=tools,
+            loop=running_loop(),
+            cancellation=cancellation,
+            language=language,
         )
         return open_stream(AsyncStream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
 
@@ -170,9 +208,9 @@ class Executor:
             self.session, config=config, lifetime=lifetime, branchable=branchable, undo=Session.close
         )
 
-    def check(self, code: str | bytes) -> CheckReport:
+    def check(self, code: str | bytes, *, language: str = PYTHON) -> CheckReport:
         """What the validators say of the code; nothing is run."""
-        return check(code, policy=self.policy)
+        return check(code, policy=self.policy, language=language)
 
     def close(self) -> None:
         """Close the sandbox if this executor made it. May be called twice."""
@@ -241,11 +279,20 @@ def run(
     files: Mapping[str, bytes | os.PathLike[str]] | None = None,
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
+    tools: Tools | None = None,
     cancellation: Cancellation | None = None,
+    language: str = PYTHON,
 ) -> ExecutionResult:
     """``Executor.execute`` on an executor that this process makes when first asked and closes at its end."""
     return _default.get().execute(
-        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+        code,
+        context=context,
+        files=files,
+        artifacts=artifacts,
+        config=config,
+        tools=tools,
+        cancellation=cancellation,
+        language=language,
     )
 
 
@@ -256,26 +303,34 @@ async def arun(
     files: Mapping[str, bytes | os.PathLike[str]] | None = None,
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
+    tools: Tools | None = None,
     cancellation: Cancellation | None = None,
+    language: str = PYTHON,
 ) -> ExecutionResult:
     """The async twin of ``run``."""
     import asyncio
 
     executor = await asyncio.to_thread(_default.get)
     return await executor.aexecute(
-        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+        code,
+        context=context,
+        files=files,
+        artifacts=artifacts,
+        config=config,
+        tools=tools,
+        cancellation=cancellation,
+        language=language,
     )
 
 
-def check(code: str | bytes, *, policy: Policy | None = None) -> CheckReport:
+def check(code: str | bytes, *, policy: Policy | None = None, language: str = PYTHON) -> CheckReport:
     """What the validators say of the code under ``policy``, ``Policy.standard()`` by default; nothing is run."""
     policy = policy or Policy.standard()
+    other = languages.other(language)
     began = perf_counter()
-    parsed = syntax.parse(code, policy)
+    parsed = read(code, policy, other)
     middle = perf_counter()
-    found = parsed.violations
-    if parsed.tree is not None:
-        found += tree.inspect(parsed.tree, parsed.text, policy)
+    found = parsed.violations + judge(parsed, policy, other)
     return CheckReport(
         violations=found,
         code_sha256=hashlib.sha256(as_bytes(code)).hexdigest(),

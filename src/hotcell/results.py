@@ -120,12 +120,37 @@ class Redaction:
 
 @dataclass(frozen=True, kw_only=True)
 class Display:
-    """A plot, a table or anything else that the code showed, as a MIME bundle."""
+    """One thing that the code showed, in one or more forms to choose from."""
 
     data: Mapping[str, Any]
-    """MIME type -> text, Base64 text for images, or JSON data."""
-    active: bool = True
-    """True when a part could do something in a browser: show that in a sandboxed frame only."""
+    """By MIME type: text, JSON data, or an image as Base64 text."""
+    active: tuple[str, ...] = ()
+    """The MIME types in ``data`` that may do more than show something: show those in a sandboxed frame only."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {"data": dict(self.data), "active": list(self.active)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A call of a host tool, and what came of it."""
+
+    number: int
+    """From 1, in the order of the calls."""
+    name: str
+    """The tool's, as the code asked for it."""
+    arguments: Mapping[str, Any]
+    """By name, as JSON data; a large one is the beginning of its JSON text."""
+    outcome: str
+    """``ok``, ``error`` (it raised), ``timeout``, ``refused`` (it was never called) or ``abandoned`` (the cell ended
+    before the answer came)."""
+    value: Any = None
+    """What it returned, as JSON data, shortened like the arguments."""
+    error: str = ""
+    """Type and message of what went wrong, as the code got to see it; empty when nothing did."""
+    seconds: float = 0.0
+    """How long it took on the host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +237,8 @@ class ExecutionResult:
     error: ErrorInfo | None = None
     violations: tuple[Violation, ...] = ()
     redactions: tuple[Redaction, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The host tools that it called, in order."""
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[str, ...] = ()
     """Remarks from our side: output cut, a file not collected and why, processes that were ended."""
@@ -235,10 +262,11 @@ class ExecutionResult:
         for name in self.__dataclass_fields__:
             data[name] = getattr(self, name)
         data["status"] = self.status.value
-        data["displays"] = [{"data": dict(item.data), "active": item.active} for item in self.displays]
+        data["displays"] = [item.to_dict() for item in self.displays]
         data["error"] = asdict(self.error) if self.error else None
         data["violations"] = [{**asdict(item), "severity": item.severity.value} for item in self.violations]
         data["redactions"] = [asdict(item) for item in self.redactions]
+        data["tool_calls"] = [asdict(item) for item in self.tool_calls]
         data["artifacts"] = [{"name": item.name, "size": item.size, "sha256": item.sha256} for item in self.artifacts]
         data["notes"] = list(self.notes)
         data["usage"] = asdict(self.usage)

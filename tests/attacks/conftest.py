@@ -1,5 +1,6 @@
 """What the attack tests share."""
 
+from observers.languages import spoken
 from observers.opened import executor, opened, session
 from observers.wall import attack, data_sandbox, namespaced, needs_namespaces, sandbox
 
@@ -12,4 +13,5 @@ __all__ = [
     "opened",
     "sandbox",
     "session",
+    "spoken",
 ]

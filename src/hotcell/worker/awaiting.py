@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 _loops: list[asyncio.AbstractEventLoop] = []
 
 
+def forget() -> None:
+    """In a copy of the process: the loop and its tasks are the original's."""
+    _loops.clear()
+
+
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Its value, or whatever it raises. Tasks that it left behind go on with the next ``await``."""
     import asyncio  # takes longer to import than everything else here, and most code does without

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, ModuleType
 from typing import Any, NoReturn, Protocol
 
-from hotcell.worker import awaiting, namespace, streams, tracebacks, values
+from hotcell.worker import awaiting, displays, namespace, streams, tools, tracebacks, values
 from hotcell.worker.tracebacks import Source
 
 _EXIT_CODE: Any = SystemExit.__dict__["code"]
@@ -67,6 +67,9 @@ def run(request: Mapping[str, Any], outlet: Outlet | None = None) -> dict[str, A
     """
     source = Source(request["code"], request.get("filename", "<cell>"))
     module = become_main(request, source.filename)
+    caller = tools.Caller()
+    if outlet is not None and request.get("tools"):
+        tools.offer(caller, request["tools"], outlet.exchange, module.__dict__)
     owner, before = _getpid(), _exit_work()
     report = run_in(module, source, request, outlet=outlet, at_end=lambda: _end_as_python_does(before))
     if _getpid() != owner:
@@ -106,6 +109,8 @@ def run_in(
     ``tracebacks.describe``) and ``memory_error``. It can be written as JSON without NaN. Raises nothing else.
     """
     source.register()
+    if outlet is not None:
+        displays.start(outlet.display, request["figure_formats"], request["display_bytes"])
     value, error = _execute(request["code"], source, module.__dict__)
     _set_trace(None)
     _set_profile(None)
@@ -136,6 +141,8 @@ def _finish(
 ) -> dict[str, Any]:
     at_end, at_last = ends
     report = None if error is None else failure(error, source)
+    if not (report and report["memory_error"]):
+        displays.finish(value, error)
     if at_end is not None:
         at_end()
     report = report or _success(value, request["value_bytes"])

@@ -51,13 +51,13 @@ class LocalCell:
         self.channel = socket.socket(fileno=handles[0])
         self.alarm = -1
         self.stdout, self.stderr, self.end, self._handle = handles[1:5]
-        self.pid = _pid_of(self._handle)
+        self.pid = pid_of(self._handle)
         self.init = 0
         if len(handles) > 5:
             try:
-                self.init = _pid_of(handles[5])
+                self.init = pid_of(handles[5])
             finally:
-                os.close(handles[5])
+                self._keep_init(handles[5])
         for handle in (self.stdout, self.stderr):
             os.set_blocking(handle, False)
         self.directory = directory
@@ -71,13 +71,26 @@ class LocalCell:
         self._dead_seconds = 0.0
         self._ending: Ending | None = None
         self._memory_before = self._peak_before = 0
+        self.own_memory_bytes = 0
+        """What an interpreter that the cell starts holds by itself; 0 for Python, which is there before the fork."""
         self.peak_bytes = 0
         self.peak_processes = 1
+
+    def _keep_init(self, handle: int) -> None:
+        os.close(handle)
+
+    def bury(self) -> None:
+        """Its first process is dead: see to it that nothing else of it lives. Here the fork server has done that."""
 
     def take_handles(self, handles: list[int]) -> None:
         """What came with its word that it is ready: the filter's listener."""
         if handles:
             self.alarm = handles[0]
+
+    def expect_program(self, own_memory_bytes: int) -> None:
+        """It will start a program of another language, which holds so much before it has run anything."""
+        self.own_memory_bytes = own_memory_bytes
+        self.peak_processes = 2
 
     def read_alarm(self) -> str:
         """The name of the system call that a process in it asked for and waits in; empty when it is gone."""
@@ -104,6 +117,8 @@ class LocalCell:
         self._measures = True
         with contextlib.suppress(OSError):  # it is dead; sending the request will tell
             self._cpu_before = time.clock_gettime(self._clock)
+            if self.own_memory_bytes:  # an interpreter may have been started ahead
+                self._cpu_before = self.cpu_seconds() + self._cpu_before
         if self.group is None:
             self._memory_before = _resident_bytes(self.pid)
 
@@ -123,7 +138,9 @@ class LocalCell:
         return max(0.0, sum(living.values()) + max(waited_for, self._dead_seconds) - self._cpu_before)
 
     def own_cpu_seconds(self) -> float:
-        """The same for its first process alone, at the price of one system call."""
+        """The same for its first process alone, at the price of one system call, when it is to start no other."""
+        if self.own_memory_bytes:
+            return self.cpu_seconds()
         with contextlib.suppress(OSError):
             return time.clock_gettime(self._clock) - self._cpu_before
         return 0.0
@@ -133,22 +150,30 @@ class LocalCell:
         try:
             if self.group is not None:
                 return self.group.tasks() == 1
-            tasks = len(os.listdir(f"/proc/{self.pid}/task"))
-            return tasks <= 1 and not _children(self.pid) and not (self.init and _children(self.init))
+            return len(os.listdir(f"/proc/{self.pid}/task")) <= 1 and self.processes() == [self.pid]
         except OSError:
             return False
 
     def processes(self) -> list[int]:
         """Its processes, by the host's numbers."""
+        return self._walk([self.pid, self.init] if self.init else [self.pid])
+
+    def _walk(self, waiting: list[int]) -> list[int]:
         found: list[int] = []
-        waiting = [self.pid, self.init] if self.init else [self.pid]
+        strangers = self.strangers()
         while waiting:
             pid = waiting.pop()
+            if pid in strangers:
+                continue
             if pid != self.init:
                 found.append(pid)
             with contextlib.suppress(OSError):
                 waiting += _children(pid)
         return found
+
+    def strangers(self) -> frozenset[int]:
+        """Processes that are below its own and not of it."""
+        return frozenset()
 
     def holds_more_than(self, memory_bytes: int) -> bool:
         """True when all its processes together hold more on top of the preloaded heap; counts them on the way."""
@@ -161,7 +186,7 @@ class LocalCell:
             # Forked children share pages with their parent: count each page once.
             held = max(0, sum(_proportional_bytes(pid) for pid in processes) - self._memory_before)
         self.peak_bytes = max(self.peak_bytes, held)
-        return held > memory_bytes
+        return held > memory_bytes + self.own_memory_bytes
 
     def measure_peak(self) -> int:
         """The most memory it held at once, in bytes."""
@@ -232,7 +257,7 @@ class LocalCell:
 
     def is_dead(self) -> bool:
         """True when it has come to its end, and everything in it; or was let go of."""
-        if self.end < 0:
+        if self.released or self.end < 0:
             return True
         poller = select.poll()
         poller.register(self.end, select.POLLIN)
@@ -241,8 +266,11 @@ class LocalCell:
     def read_ending(self) -> Ending | None:
         """Its end, once ``end`` is readable; None when the fork server died without a word. May be asked again."""
         if self._ending is None and self.end >= 0:
-            self._ending = self._decode_ending(os.read(self.end, END.size))
+            self._ending = self._look_at_end()
         return self._ending
+
+    def _look_at_end(self) -> Ending | None:
+        return self._decode_ending(os.read(self.end, END.size))
 
     def _decode_ending(self, data: bytes) -> Ending | None:
         if len(data) != END.size:
@@ -271,7 +299,7 @@ class LocalCell:
             self.close()
 
 
-def _pid_of(handle: int) -> int:
+def pid_of(handle: int) -> int:
     for line in Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines():
         if line.startswith("Pid:"):
             return int(line.split()[1])

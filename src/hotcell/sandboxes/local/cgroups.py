@@ -144,12 +144,13 @@ class Groups:
             self._all.append(group)
             return group
 
-    def give_back(self, group: Group) -> None:
-        """Keep it for the next cell; every process that was in it must be dead."""
+    def give_back(self, group: Group, *, is_clean: bool) -> None:
+        """Every process that was in it is dead: keep it for the next cell, unless something is still charged to it."""
         with self._lock:
-            if group.is_fresh:
+            if group.is_fresh and is_clean:
                 self._free.append(group)
-            else:
+                return
+            with contextlib.suppress(OSError):  # a process is still in it: it goes with all the others, at the end
                 group.remove()
                 self._all.remove(group)
 
@@ -183,7 +184,7 @@ def open_groups(name: str) -> Groups | None:
             continue
         groups = Groups(path, version)
         try:
-            groups.give_back(_probe(groups))
+            groups.give_back(_probe(groups), is_clean=True)
         except OSError:
             groups.close()
             continue

@@ -14,15 +14,19 @@ import select
 import threading
 import time
 import weakref
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from hotcell.errors import HotcellError, SandboxCrashed
 from hotcell.sandboxes.conversation import wait_until_ready
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.worker import wire
 
 _log = logging.getLogger("hotcell")
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 _MOST_STRANGERS = 4
 _PAUSE_SECONDS = 0.01
 _IDLE_SECONDS = 0.005
@@ -51,6 +55,8 @@ class Pool:
         self._held: weakref.WeakSet[LocalCell] = weakref.WeakSet()
         self._kept: weakref.WeakSet[LocalCell] = weakref.WeakSet()
         """By sessions, which are idle most of the time."""
+        self._chores: collections.deque[Callable[[], None]] = collections.deque()
+        """What the keeper does when it comes to it."""
         self._taking = 0
         self._made = 0
         self._started = time.monotonic()
@@ -104,7 +110,7 @@ class Pool:
             with self._lock:
                 self._taking -= 1
 
-    def make_apart(self, limits: Limits) -> LocalCell:
+    def make_apart(self, limits: Limits, mounted: Mapping[str, int] = _NOTHING) -> LocalCell:
         """A cell for a session, made now, under limits that nobody else has. Raises SandboxError.
 
         Until it is released the pool does not retire.
@@ -114,7 +120,7 @@ class Pool:
                 raise SandboxCrashed("This fork server is being replaced; the new one takes over.")
             self._taking += 1
         try:
-            cell = self._make(limits)
+            cell = self._make(limits, mounted)
             with self._lock:
                 self._kept.add(cell)
             return cell
@@ -136,15 +142,44 @@ class Pool:
         self._limits, self._strangers = limits, 0
         return outgrown
 
-    def _make(self, limits: Limits) -> LocalCell:
-        cell = self.server.make(limits)
+    def _make(self, limits: Limits, mounted: Mapping[str, int] = _NOTHING) -> LocalCell:
+        cell = self.server.make(limits, mounted)
         self._made += 1
+        self._receive(cell)
+        return cell
+
+    def _receive(self, cell: LocalCell) -> None:
         try:
             cell.take_handles(wait_until_ready(cell))
         except BaseException:
             self.release(cell)
             raise
-        return cell
+
+    def keep_copy(self, cell: NestedCell) -> None:
+        """A cell that came about as a copy of another is ours to bury, too; it gets a memory group of its own soon.
+
+        Moving a process between groups of version 1 can take 10 ms, for which nobody waits; until then it is charged to
+        its original.
+        """
+        with self._lock:
+            self._kept.add(cell)
+        self._do_soon(lambda: self._admit(cell))
+
+    def prepare_shell(self, cell: NestedCell) -> None:
+        """Have a place ready for the next copy of the cell."""
+        self._do_soon(lambda: cell.keep_spare(self.server))
+
+    def _admit(self, cell: NestedCell) -> None:
+        try:
+            self.server.admit(cell)
+        except OSError as error:
+            if not cell.is_dead():
+                _log.error("A copy of a session got no memory group and was ended: %s", error)
+            self.release(cell)  # without its limit it may not live
+
+    def _do_soon(self, chore: Callable[[], None]) -> None:
+        self._chores.append(chore)
+        self.nudge()
 
     def end(self, cell: LocalCell) -> Ending | None:
         """Kill the cell and wait until nothing in it lives. None when the fork server died with it."""
@@ -152,6 +187,7 @@ class Pool:
         ending = cell.read_ending() if _becomes_readable(cell.end, _END_TIMEOUT_SECONDS) else None
         if ending is None:
             self.broken = True
+        cell.bury()
         return ending
 
     def release(self, cell: LocalCell) -> None:
@@ -246,6 +282,8 @@ class Pool:
         if done:
             self.close()
         else:
+            while self._chores:
+                self._chores.popleft()()
             self._refill()
             self._touch_while_idle()
 
@@ -261,6 +299,7 @@ class Pool:
         self._forget(cell)
 
     def _forget(self, cell: LocalCell) -> None:
+        cell.bury()
         cell.close()
         self.server.recycle(cell)
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from hotcell.errors import SandboxCrashed, SessionLost
+from hotcell.errors import ConfigurationError, SandboxCrashed, SessionLost
 from hotcell.results import Artifact, Status
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, SandboxSession
@@ -14,6 +14,9 @@ from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse
 from hotcell.sandboxes.files import WorkFiles
 from hotcell.sandboxes.local import verdict
 from hotcell.sandboxes.local.cell import LocalCell
+from hotcell.sandboxes.local.copying import copy
+from hotcell.sandboxes.local.mounted import require_room
+from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
 from hotcell.sandboxes.sending import NotSent
@@ -33,21 +36,34 @@ _NOTE = "The session's state is lost: {}."
 class LocalSession(SandboxSession):
     """Belongs to the process that opened it. ``first`` has no code: it makes the namespace, before any code is seen."""
 
-    def __init__(self, pool: Pool, cell: LocalCell, first: RunRequest) -> None:
+    def __init__(self, pool: Pool, cell: LocalCell, directory: int) -> None:
+        """Take over a cell that is frozen, and the descriptor of its work directory."""
         self._pool = pool
         self._cell = cell
+        self._directory = directory
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._lost: tuple[str, str] | None = None
-        self._directory = -1
+
+    @classmethod
+    def open(cls, pool: Pool, cell: LocalCell, first: RunRequest) -> LocalSession:
+        """Make a session of a fresh cell. ``first`` has no code: the work directory is known before any is seen.
+
+        Raises SandboxCrashed; the cell is released then.
+        """
+        if isinstance(cell, NestedCell):
+            cell.freeze()
+            pool.prepare_shell(cell)
+            return cls(pool, cell, cell.work)
         try:
             with converse(cell, first, in_session=True, wants_directory=True) as heard:
-                self._directory, heard.directory = heard.directory, -1
-            if heard.end is not End.REPORT or self._directory < 0:
+                directory, heard.directory = heard.directory, -1
+            if heard.end is not End.REPORT or directory < 0:
                 raise SandboxCrashed(f"A session could not be opened: {heard.problem or 'its cell died'}.")
             cell.freeze()
+            return cls(pool, cell, directory)
         except BaseException as error:
-            self.close()
+            pool.release(cell)
             if isinstance(error, NeverBegan):
                 raise SandboxCrashed("A session could not be opened: its cell died.") from error
             raise
@@ -72,6 +88,7 @@ class LocalSession(SandboxSession):
         self._see_owner()
         if self._lost:  # before the lock: in a forked copy of the application it may be held for ever
             self.require()
+        require_room(request.files, request.config)
         with self._lock:
             self.require()
             cell = self._cell
@@ -88,6 +105,22 @@ class LocalSession(SandboxSession):
                 self._lose("killed", "a call was broken off half-way")
                 raise
             return self._conclude(request, heard, time.monotonic() - asked - heard.seconds)
+
+    def fork(self, *, keep_random: bool = False) -> LocalSession:
+        """A copy of it in a place of its own, with all that it has in memory and in its work directory."""
+        with self._lock:
+            self.require()
+            if not isinstance(self._cell, NestedCell):
+                raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
+            self._cell.thaw()
+            try:
+                cell = copy(self._pool.server, self._cell, keep_random=keep_random)
+            finally:
+                self._cell.freeze()
+            self._pool.keep_copy(cell)
+            self._pool.prepare_shell(self._cell)
+            cell.freeze()
+            return LocalSession(self._pool, cell, cell.work)
 
     def close(self) -> None:
         """End its process, and everything in it."""
