@@ -27,6 +27,7 @@ RESULT_TYPES = [
     results.ExecutionResult,
     results.ErrorInfo,
     results.Display,
+    results.ToolCall,
     results.Violation,
     results.Redaction,
     results.Artifact,

@@ -28,6 +28,7 @@ class Scripted(Sandbox):
     """A sandbox that answers what it was told to."""
 
     name: ClassVar[str] = "scripted"
+    supports_files = True
 
     def __init__(self, answer: Any = None, isolation: IsolationLevel = IsolationLevel.NAMESPACE) -> None:
         self.answer = answer

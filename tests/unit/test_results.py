@@ -40,6 +40,7 @@ KEYS = {
     "error": "type message traceback line cell source_line",
     "violations": "rule severity line column message fix source_line",
     "redactions": "kind where count",
+    "tool_calls": "number name arguments outcome value error seconds",
     "artifacts": "name size sha256",
     "usage": "wall_seconds cpu_seconds peak_memory_bytes processes output_bytes",
     "timings": "admit_seconds syntax_seconds policy_seconds acquire_seconds run_seconds output_seconds total_seconds",
@@ -166,7 +167,7 @@ def test_a_result_is_frozen() -> None:
 
 
 def test_changing_the_dict_does_not_change_the_result() -> None:
-    shown = Display(data={"text/plain": "x"}, active=False)
+    shown = Display(data={"text/plain": "x"}, active=())
     result = ExecutionResult(status=Status.OK, reason="", decided_by="code", notes=("a",), displays=(shown,))
     data = result.to_dict()
     data["notes"].append("b")
