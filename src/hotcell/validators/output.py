@@ -38,7 +38,7 @@ _SCANNERS = {
 _TELLING = ("blocks", "tokens", "named", "addresses", "numbers")
 _RANK = {name: (_TELLING.index(kind.by), place) for place, (name, kind) in enumerate(KINDS.items())}
 _TEXT_SAMPLE_BYTES = 8192
-_GLUED_ROUNDS = 2
+_GLUED_ROUNDS = 4
 _PIECE = 1 << 17
 """Characters scanned at a time: the forms of a piece fit in the processor's cache and reuse the same memory."""
 

@@ -75,11 +75,6 @@ class StreamRedactor:
             Redaction(kind=kind, where=self._where, count=count) for kind, count in sorted(self._counts.items())
         )
 
-    @property
-    def held(self) -> int:
-        """How many characters are held back at present."""
-        return self._size
-
     def feed(self, text: str) -> str:
         """Take a piece in; give out the lines that have ended and can no longer be part of a secret, maybe none."""
         text = self._cleaner.feed(text)
