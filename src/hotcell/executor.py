@@ -28,7 +28,8 @@ from hotcell.sandboxes.base import Cancellation, Sandbox
 from hotcell.sessions import Session
 from hotcell.steps import Admission, as_bytes
 from hotcell.streaming import AsyncStream, Stream, open_stream
-from hotcell.threads import Threads
+from hotcell.threads import Threads, running_loop
+from hotcell.tools import Tools
 from hotcell.validators.output import Redactor
 
 _DEFAULT_REDACTOR = Redactor()
@@ -79,11 +80,13 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
-        directory; ``artifacts`` are globs of the files to bring back. ``language``: ``python``, ``javascript``,
+        directory; ``artifacts`` are globs of the files to bring back; ``tools`` are functions of the host that it may
+        call. ``language``: ``python``, ``javascript``,
         ``bash``, or one that was registered.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
@@ -94,6 +97,7 @@ class Executor:
             context=context,
             files=files,
             artifacts=artifacts,
+            tools=tools,
             cancellation=cancellation,
             language=language,
         )
@@ -107,6 +111,7 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
     ) -> ExecutionResult:
@@ -116,6 +121,8 @@ class Executor:
             context=context,
             files=files,
             artifacts=artifacts,
+            tools=tools,
+            loop=running_loop(),
             cancellation=cancellation,
             language=language,
         )
@@ -129,6 +136,7 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
     ) -> Stream:
@@ -141,6 +149,7 @@ class Executor:
             context=context,
             files=files,
             artifacts=artifacts,
+            tools=tools,
             cancellation=cancellation,
             language=language,
         )
@@ -154,6 +163,7 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
     ) -> AsyncStream:
@@ -163,6 +173,8 @@ class Executor:
             context=context,
             files=files,
             artifacts=artifacts,
+            tools=tools,
+            loop=running_loop(),
             cancellation=cancellation,
             language=language,
         )
@@ -267,6 +279,7 @@ def run(
     files: Mapping[str, bytes | os.PathLike[str]] | None = None,
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
+    tools: Tools | None = None,
     cancellation: Cancellation | None = None,
     language: str = PYTHON,
 ) -> ExecutionResult:
@@ -277,6 +290,7 @@ def run(
         files=files,
         artifacts=artifacts,
         config=config,
+        tools=tools,
         cancellation=cancellation,
         language=language,
     )
@@ -289,6 +303,7 @@ async def arun(
     files: Mapping[str, bytes | os.PathLike[str]] | None = None,
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
+    tools: Tools | None = None,
     cancellation: Cancellation | None = None,
     language: str = PYTHON,
 ) -> ExecutionResult:
@@ -302,6 +317,7 @@ async def arun(
         files=files,
         artifacts=artifacts,
         config=config,
+        tools=tools,
         cancellation=cancellation,
         language=language,
     )

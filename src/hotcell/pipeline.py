@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hotcell import inputs, languages
 from hotcell.config import SandboxConfig
-from hotcell.errors import SandboxUnavailable
+from hotcell.errors import ConfigurationError, SandboxUnavailable
 from hotcell.languages import PYTHON, Language
 from hotcell.output_check import OutputCheck
 from hotcell.policy import Policy
 from hotcell.results import ExecutionResult, IsolationLevel, SandboxInfo, Status, Violation
 from hotcell.sandboxes.base import Cancellation, Observer, RunOutcome, RunRequest, Sandbox
 from hotcell.steps import Admission, Steps
+from hotcell.tool_calls import ToolRun
+from hotcell.tools import Toolbox, Tools
 from hotcell.validators import syntax, tree, unread
+
+if TYPE_CHECKING:
+    import asyncio
 
 _log = logging.getLogger("hotcell")
 
@@ -43,6 +49,11 @@ class Call:
     cancellation: Cancellation = field(default_factory=Cancellation)
     listener: Listener | None = None
     language: str = PYTHON
+    tools: Toolbox | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    """Where async tools run: the caller's, when it has one."""
+    caller: Context = field(default_factory=copy_context)
+    """The context variables of whoever asked, which tools see whatever thread they run in."""
     number: int = 0
     """The cell's number in its session; 0 outside of one."""
 
@@ -56,13 +67,18 @@ class Call:
         artifacts: Iterable[str] = (),
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
+        tools: Tools | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> Call:
         """Raises ConfigurationError, which names the item."""
         languages.other(language)
+        variables = inputs.check_context(context, config)
         return cls(
             config=config,
             language=language,
-            context=inputs.check_context(context, config),
+            tools=Toolbox.of(tools, taken=variables) if tools else None,
+            loop=loop,
+            context=variables,
             files=inputs.check_files(files, config),
             artifacts=inputs.check_artifacts(artifacts),
             cancellation=cancellation or Cancellation(),
@@ -99,6 +115,7 @@ class Pipeline:
         """
         other = languages.other(call.language)
         sandbox = self.sandbox.for_language(call.language)
+        _require_support(sandbox, call)
         steps = Steps(code, self.sandbox.name)
         try:
             if call.listener:
@@ -116,9 +133,9 @@ class Pipeline:
                 result = steps.result(Status.CANCELLED, "The caller cancelled it before it started.", "caller")
             else:
                 steps.entered(self.require_isolation(sandbox))
-                outcome = (place or sandbox.run)(self.request(parsed.text, call))
+                outcome, tool_run = self._run_in(place or sandbox.run, parsed.text, call)
                 steps.ran(outcome.acquire_seconds, outcome.run_seconds)
-                checked = self.output_check(outcome)
+                checked = self.output_check(outcome, tool_run)
                 steps.finished("output")
                 result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
         except Exception as error:  # whatever failed on our side is recorded, then raised
@@ -127,7 +144,18 @@ class Pipeline:
         self._keep(result)
         return result
 
-    def request(self, text: str, call: Call) -> RunRequest:
+    def _run_in(
+        self, place: Callable[[RunRequest], RunOutcome], text: str, call: Call
+    ) -> tuple[RunOutcome, ToolRun | None]:
+        if call.tools is None:
+            return place(self.request(text, call)), None
+        tool_run = ToolRun(call.tools, loop=call.loop, context=call.caller)
+        try:
+            return place(self.request(text, call, tool_run)), tool_run
+        finally:
+            tool_run.close()
+
+    def request(self, text: str, call: Call, tools: ToolRun | None = None) -> RunRequest:
         """What the sandbox is asked for."""
         return RunRequest(
             code=text,
@@ -137,6 +165,7 @@ class Pipeline:
             files=call.files,
             artifacts=call.artifacts,
             number=call.number,
+            tools=tools,
             observer=call.listener,
             cancellation=call.cancellation,
         )
@@ -159,6 +188,18 @@ class Pipeline:
             self._record(result)
         except Exception:  # noqa: BLE001  # a hook of the application's; logged with its traceback
             _log.exception("The record hook failed for execution %s (%s)", result.execution_id, result.status.value)
+
+
+def _require_support(sandbox: Sandbox, call: Call) -> None:
+    wanted = {
+        "no stream of events": (call.listener, sandbox.supports_streaming),
+        "no host tools": (call.tools, sandbox.supports_tools),
+        "no files": (call.files or call.artifacts, sandbox.supports_files),
+    }
+    for lack, (is_wanted, is_there) in wanted.items():
+        if is_wanted and not is_there:
+            where = f"The {sandbox.name} sandbox" + ("" if call.language == PYTHON else f" for {call.language}")
+            raise ConfigurationError(f"{where} has {lack}: leave that out, or use LocalSandbox with Python.")
 
 
 def read(code: str | bytes, policy: Policy, other: Language | None) -> syntax.Parsed:

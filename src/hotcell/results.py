@@ -133,6 +133,27 @@ class Display:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A call of a host tool, and what came of it."""
+
+    number: int
+    """From 1, in the order of the calls."""
+    name: str
+    """The tool's, as the code asked for it."""
+    arguments: Mapping[str, Any]
+    """By name, as JSON data; a large one is the beginning of its JSON text."""
+    outcome: str
+    """``ok``, ``error`` (it raised), ``timeout``, ``refused`` (it was never called) or ``abandoned`` (the cell ended
+    before the answer came)."""
+    value: Any = None
+    """What it returned, as JSON data, shortened like the arguments."""
+    error: str = ""
+    """Type and message of what went wrong, as the code got to see it; empty when nothing did."""
+    seconds: float = 0.0
+    """How long it took on the host."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A file the code left in its work directory."""
 
@@ -216,6 +237,8 @@ class ExecutionResult:
     error: ErrorInfo | None = None
     violations: tuple[Violation, ...] = ()
     redactions: tuple[Redaction, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The host tools that it called, in order."""
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[str, ...] = ()
     """Remarks from our side: output cut, a file not collected and why, processes that were ended."""
@@ -243,6 +266,7 @@ class ExecutionResult:
         data["error"] = asdict(self.error) if self.error else None
         data["violations"] = [{**asdict(item), "severity": item.severity.value} for item in self.violations]
         data["redactions"] = [asdict(item) for item in self.redactions]
+        data["tool_calls"] = [asdict(item) for item in self.tool_calls]
         data["artifacts"] = [{"name": item.name, "size": item.size, "sha256": item.sha256} for item in self.artifacts]
         data["notes"] = list(self.notes)
         data["usage"] = asdict(self.usage)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from hotcell.worker import runner, streams
+from hotcell.worker import runner, streams, tools
 from hotcell.worker.outlet import Outlet
 from hotcell.worker.tracebacks import Source
 
@@ -26,6 +26,7 @@ class Session:
     def __init__(self, first: Mapping[str, Any]) -> None:
         self._running = False
         self._outlet: Outlet | None = None
+        self._caller = tools.Caller()
         self._owner = _getpid()
         self._module = runner.become_main(first, "<cell 1>")
 
@@ -39,6 +40,8 @@ class Session:
         sys.modules["__main__"] = self._module
         # Each time, as code may have put its own in the place. Between calls an interrupt that came late is nothing.
         _set_handler(_interrupt, self._on_interrupt)
+        if request.get("tools"):
+            tools.offer(self._caller, request["tools"], outlet.exchange, names)
         self._running = True
         try:
             report = runner.run_in(self._module, source, request, outlet=outlet, at_last=self._stop_listening)
@@ -46,6 +49,7 @@ class Session:
             report = runner.failure(error, source)
         finally:
             self._running = False
+            self._caller.close()
         if _getpid() != self._owner:
             runner.leave_forked_child(report)
         streams.flush_streams()

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import hotcell
@@ -32,6 +33,7 @@ from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 _START_TIMEOUT_SECONDS = 120.0
 _ANSWER_TIMEOUT_SECONDS = 30.0
 _MAX_HANDLES = 12
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 GROUP_SLACK_BYTES = 64 << 20
 """For copies of the preloaded heap's pages, which the kernel charges to the cell and RLIMIT_DATA does not."""
 
@@ -173,12 +175,16 @@ class ForkServer:
         """True when each cell has a user id that nothing else has."""
         self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
 
-    def make(self, limits: Limits) -> LocalCell:
-        """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed."""
+    def make(self, limits: Limits, mounted: Mapping[str, int] = _NOTHING) -> LocalCell:
+        """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed.
+
+        ``mounted`` are files that it has in its work directory: names, and descriptors of mounts, which stay ours.
+        """
         if os.getpid() != self._owner:
             raise SandboxCrashed("This fork server belongs to the parent process.")
         try:
-            answer, handles = self._ask(PREPARE.pack, *limits)
+            tail = json.dumps([*mounted]).encode() if mounted else b""
+            answer, handles = self._ask(PREPARE.pack, *limits, tail=tail, handles=[*mounted.values()])
             if answer[:1] != MADE:
                 raise _refusal(answer)
             # From here on the descriptors are the cell's own.
@@ -220,10 +226,12 @@ class ForkServer:
             finally:
                 cell.group = group
 
-    def _ask(self, pack: Callable[..., bytes], *numbers: int, handles: Sequence[int] = ()) -> tuple[bytes, list[int]]:
+    def _ask(
+        self, pack: Callable[..., bytes], *numbers: int, tail: bytes = b"", handles: Sequence[int] = ()
+    ) -> tuple[bytes, list[int]]:
         with self._lock:
             self._asked += 1
-            socket.send_fds(self._control, [pack(self._asked, *numbers)], handles)
+            socket.send_fds(self._control, [pack(self._asked, *numbers) + tail], handles)
             while True:
                 answer, received = receive(self._control, 1024, _MAX_HANDLES)
                 if not answer or NUMBER.unpack_from(answer)[0] == self._asked:

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from hotcell.config import SandboxConfig
 from hotcell.environments import Environment, find
 from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, SandboxUnavailable
 from hotcell.languages import PYTHON, Language
+from hotcell.readonly import ReadOnly
 from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
@@ -27,6 +28,7 @@ from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.kernel import has_mdwe
+from hotcell.sandboxes.local.mounted import open_mounts, require_room
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
 from hotcell.sandboxes.local.session import LocalSession
@@ -59,7 +61,6 @@ class LocalSandbox(Sandbox):
     """
 
     name: ClassVar[str] = "local"
-    supports_streaming = supports_files = supports_displays = supports_tools = supports_sessions = True
 
     def __init__(
         self,
@@ -131,6 +132,26 @@ class LocalSandbox(Sandbox):
         return self._known[1]
 
     @property
+    def supports_streaming(self) -> bool:
+        return True
+
+    @property
+    def supports_files(self) -> bool:
+        return True
+
+    @property
+    def supports_displays(self) -> bool:
+        return self._language is None
+
+    @property
+    def supports_tools(self) -> bool:
+        return self._language is None
+
+    @property
+    def supports_sessions(self) -> bool:
+        return self._language is None
+
+    @property
     def supports_fork(self) -> bool:
         """A copy of a session needs namespaces of its own, so at level ``process`` there is none."""
         return self.isolation is IsolationLevel.NAMESPACE and not self._without & _NEEDED_TO_FORK
@@ -141,8 +162,34 @@ class LocalSandbox(Sandbox):
         if request.cancellation.cancelled:
             return RunOutcome(status=Status.CANCELLED, reason="Cancelled before it started.", decided_by="caller")
         limits = self._limits(request.config)
+        if any(isinstance(content, ReadOnly) for content in request.files.values()):
+            return self._run_with_mounts(request, limits)
+        return self._run(request, lambda: self._take(limits), asked)
+
+    def _run_with_mounts(self, request: RunRequest, limits: Limits) -> RunOutcome:
+        """The same in a cell that is made for it, with files of the host in it."""
+        asked = time.monotonic()
+        mounts = open_mounts(request.files) if self._can_mount else {}
+        try:
+            copied = {name: content for name, content in request.files.items() if name not in mounts}
+            require_room(copied, request.config)
+            request = replace(request, files=copied, mounted=frozenset(mounts))
+            return self._run(request, lambda: self._take_apart(limits, mounts), asked)
+        finally:
+            for handle in mounts.values():
+                os.close(handle)
+
+    def _take_apart(self, limits: Limits, mounts: Mapping[str, int]) -> tuple[Pool, LocalCell]:
+        pool = self._started()
+        return pool, pool.make_apart(limits, mounts)
+
+    @property
+    def _can_mount(self) -> bool:
+        return self._language is None and self.isolation is IsolationLevel.NAMESPACE
+
+    def _run(self, request: RunRequest, take: Callable[[], tuple[Pool, LocalCell]], asked: float) -> RunOutcome:
         for attempt in range(1, _ATTEMPTS + 1):
-            pool, cell = self._take(limits)
+            pool, cell = take()
             try:
                 request.cancellation.on_cancel(cell.kill)
                 heard = converse(cell, request)
@@ -311,7 +358,9 @@ class LocalSandbox(Sandbox):
             if cell.own_memory_bytes and verdict.gave_up(evidence, request):
                 evidence = replace(evidence, out_of_memory=True)
             if heard.directory >= 0:
-                found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, heard.given)
+                found, notes = artifacts.collect(
+                    heard.directory, request.artifacts, request.config, heard.given, request.mounted
+                )
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
             pool.tainted = True
