@@ -15,7 +15,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hotcell.cache import Cache, MemoryCache
     from hotcell.config import SandboxConfig
+    from hotcell.determinism import Deterministic
     from hotcell.errors import (
         ConfigurationError,
         HotcellError,
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "hotcell.cache": ["Cache", "MemoryCache"],
     "hotcell.config": ["SandboxConfig"],
+    "hotcell.determinism": ["Deterministic"],
     "hotcell.errors": [
         "ConfigurationError",
         "HotcellError",
@@ -84,15 +88,18 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Artifact",
+    "Cache",
     "Cancellation",
     "CheckReport",
     "ConfigurationError",
+    "Deterministic",
     "ErrorInfo",
     "ExecutionResult",
     "Executor",
     "HotcellError",
     "IsolationLevel",
     "LocalSandbox",
+    "MemoryCache",
     "Policy",
     "PoolExhausted",
     "ProtocolError",

@@ -17,10 +17,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 from hotcell import inputs
+from hotcell.cache import Cache
 from hotcell.config import SandboxConfig
+from hotcell.determinism import Deterministic
 from hotcell.errors import ConfigurationError, SandboxUnavailable
 from hotcell.output_check import OutputCheck
 from hotcell.policy import Policy
+from hotcell.result_cache import ResultCache
 from hotcell.results import CheckReport, ExecutionResult, IsolationLevel, SandboxInfo, Status
 from hotcell.sandboxes.base import Cancellation, RunRequest, Sandbox
 from hotcell.steps import Admission, Steps, as_bytes
@@ -48,13 +51,16 @@ class Executor:
         redactor: Redactor | None = _DEFAULT_REDACTOR,
         admit: Callable[[Admission], None] | None = None,
         record: Callable[[ExecutionResult], None] | None = None,
+        cache: Cache | None = None,
+        deterministic: Deterministic | None = None,
     ) -> None:
         """By default a LocalSandbox, SandboxConfig() and Policy.standard().
 
         ``min_isolation``: a sandbox below it is refused with SandboxUnavailable. ``redactor``: None leaves secrets in.
         ``admit`` may raise QuotaExceeded. ``record`` gets every result, also those that are then raised as exceptions;
-        what it raises itself is logged, as the result is worth more than its copy. Raises ConfigurationError when the
-        sandbox does not accept the policy.
+        what it raises itself is logged, as the result is worth more than its copy. ``deterministic`` makes code come to
+        the same result each time; with a ``cache``, which can keep no others, it is ``Deterministic()`` unless given.
+        Raises ConfigurationError when the sandbox does not accept the policy, or cannot be deterministic.
         """
         self.config = config or SandboxConfig()
         self.policy = policy or Policy.standard()
@@ -64,7 +70,9 @@ class Executor:
         self._admit = admit
         self._record = record
         self._owns_sandbox = sandbox is None
-        self.sandbox = _local_sandbox() if sandbox is None else sandbox
+        self._deterministic = Deterministic() if cache is not None and deterministic is None else deterministic
+        self._results = None if cache is None else ResultCache(cache, self.policy, redactor)
+        self.sandbox = _local_sandbox(deterministic=self._deterministic is not None) if sandbox is None else sandbox
         self._threads = _Threads()
         required = self.sandbox.required_policy
         if required is not None and self.policy.name != required:
@@ -72,6 +80,7 @@ class Executor:
                 f"The {self.sandbox.name} sandbox runs code under the {required} policy only, not {self.policy.name}: "
                 f"pass policy=Policy.{required}() or another sandbox."
             )
+        self._require_determinism(self._deterministic)
 
     def execute(
         self,
@@ -82,9 +91,10 @@ class Executor:
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
         cancellation: Cancellation | None = None,
+        deterministic: Deterministic | None = None,
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
-        directory; ``artifacts`` are globs of the files to bring back.
+        directory; ``artifacts`` are globs of the files to bring back. ``deterministic`` stands in for the executor's.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
         and SandboxError or ProtocolError for our own failures.
@@ -94,6 +104,8 @@ class Executor:
         given = inputs.check_files(files, config)
         globs = inputs.check_artifacts(artifacts)
         cancellation = cancellation or Cancellation()
+        deterministic = deterministic or self._deterministic
+        self._require_determinism(deterministic)
         steps = Steps(code, self.sandbox.name)
         try:
             if self._admit is not None:
@@ -115,19 +127,41 @@ class Executor:
                     context=variables,
                     files=given,
                     artifacts=globs,
+                    deterministic=deterministic,
                     cancellation=cancellation,
                 )
-                steps.entered(self._require_isolation())
-                outcome = self.sandbox.run(request)
-                steps.ran(outcome.acquire_seconds, outcome.run_seconds)
-                checked = self._output_check(outcome)
-                steps.finished("output")
-                result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
+                result = self._answer(request, steps)
         except Exception as error:  # whatever failed on our side is recorded, then raised
             self._keep(steps.failed(error))
             raise
         self._keep(result)
         return result
+
+    def _answer(self, request: RunRequest, steps: Steps) -> ExecutionResult:
+        """From the cache when it has it; else by running the code."""
+        info = self._require_isolation()
+        steps.entered(info)
+        if self._results is None:
+            return self._run(request, steps)[0]
+        key = self._results.key(request, info, self.sandbox.identity)
+        stored = self._results.find(key)
+        steps.finished("cache")
+        if stored is not None:
+            return steps.hit(stored)
+        result, reproducible = self._run(request, steps)
+        # A file may have changed after it was hashed and before it was read.
+        if reproducible and (_all_bytes(request) or key == self._results.key(request, info, self.sandbox.identity)):
+            self._results.keep(key, result)
+        return result
+
+    def _run(self, request: RunRequest, steps: Steps) -> tuple[ExecutionResult, bool]:
+        """The result, and the cell's word on whether a second run would come to the same."""
+        outcome = self.sandbox.run(request)
+        steps.ran(outcome.acquire_seconds, outcome.run_seconds)
+        checked = self._output_check(outcome)
+        steps.finished("output")
+        result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
+        return result, outcome.reproducible
 
     async def aexecute(
         self,
@@ -138,6 +172,7 @@ class Executor:
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
         cancellation: Cancellation | None = None,
+        deterministic: Deterministic | None = None,
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
         import asyncio  # here, as it takes longer to import than all the rest, and the command line does without
@@ -151,6 +186,7 @@ class Executor:
             artifacts=artifacts,
             config=config,
             cancellation=cancellation,
+            deterministic=deterministic,
         )
         future = asyncio.wrap_future(job)
         try:
@@ -199,6 +235,13 @@ class Executor:
             )
         return info
 
+    def _require_determinism(self, deterministic: Deterministic | None) -> None:
+        if deterministic is not None and not self.sandbox.supports_determinism:
+            raise ConfigurationError(
+                f"The {self.sandbox.name} sandbox cannot run code deterministically, which deterministic= and cache= "
+                "ask for, as it was not given a hash seed: use LocalSandbox(hash_seed=0)."
+            )
+
     def _keep(self, result: ExecutionResult) -> None:
         if self._record is None:
             return
@@ -232,10 +275,14 @@ class _Threads:
         self._pool = None
 
 
-def _local_sandbox() -> Sandbox:
+def _local_sandbox(*, deterministic: bool) -> Sandbox:
     from hotcell.sandboxes.local.sandbox import LocalSandbox
 
-    return LocalSandbox()
+    return LocalSandbox(hash_seed=0 if deterministic else None)
+
+
+def _all_bytes(request: RunRequest) -> bool:
+    return all(isinstance(content, bytes) for content in request.files.values())
 
 
 # --- the default executor of this process

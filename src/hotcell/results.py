@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from hotcell.decode import decode
 
 SCHEMA_VERSION = 1
 
@@ -164,6 +166,8 @@ class Timings:
     admit_seconds: float = 0.0
     syntax_seconds: float = 0.0
     policy_seconds: float = 0.0
+    cache_seconds: float = 0.0
+    """Making the key and looking it up."""
     acquire_seconds: float = 0.0
     run_seconds: float = 0.0
     output_seconds: float = 0.0
@@ -211,6 +215,7 @@ class ExecutionResult:
     code_sha256: str = ""
     """SHA-256 of the code's UTF-8 bytes, in hex."""
     cached: bool = False
+    """True when it was read from the cache: ``usage`` is then that of the run that was stored."""
 
     @property
     def success(self) -> bool:
@@ -242,6 +247,14 @@ class ExecutionResult:
     def to_json(self, *, indent: int | None = None) -> str:
         """``to_dict`` as JSON text."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The result that ``to_dict`` described, its artifacts without their bytes. Raises ValueError for any other."""
+        schema = data.get("schema") if isinstance(data, Mapping) else None
+        if schema != SCHEMA_VERSION:
+            raise ValueError(f"This is not a result of schema {SCHEMA_VERSION}, but {schema!r}.")
+        return decode(cls, dict(data))
 
 
 @dataclass(frozen=True, kw_only=True)

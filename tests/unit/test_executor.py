@@ -308,7 +308,7 @@ class TestOwnership:
 
     def test_a_sandbox_of_its_own_is_closed(self, monkeypatch):
         sandbox = Scripted()
-        monkeypatch.setattr("hotcell.executor._local_sandbox", lambda: sandbox)
+        monkeypatch.setattr("hotcell.executor._local_sandbox", lambda **_: sandbox)
         with Executor() as executor:
             assert executor.execute("1").success
         assert sandbox.closed == 1
@@ -319,7 +319,7 @@ class TestTheDefaultExecutor:
     def made(self, monkeypatch):
         made: list[Scripted] = []
 
-        def make() -> Scripted:
+        def make(**_: Any) -> Scripted:
             time.sleep(0.01)
             made.append(Scripted())
             return made[-1]

@@ -38,7 +38,7 @@ KEYS = {
     "redactions": "kind where count",
     "artifacts": "name size sha256",
     "usage": "wall_seconds cpu_seconds peak_memory_bytes processes output_bytes",
-    "timings": "admit_seconds syntax_seconds policy_seconds acquire_seconds run_seconds output_seconds total_seconds",
+    "timings": "admit_seconds syntax_seconds policy_seconds cache_seconds acquire_seconds run_seconds output_seconds total_seconds",
     "sandbox": "name isolation layers",
 }
 
@@ -106,6 +106,16 @@ def test_every_result_is_plain_json_and_comes_back_as_it_was(result: ExecutionRe
     assert is_plain(data)
     assert json.loads(result.to_json()) == data
     assert json.loads(result.to_json(indent=2)) == data
+
+
+@given(result=RESULTS)
+@settings(deadline=None)
+def test_every_result_is_read_back_from_its_json_but_for_the_bytes_of_its_artifacts(result: ExecutionResult) -> None:
+    without_bytes = tuple(dataclasses.replace(item, content=b"") for item in result.artifacts)
+    read = ExecutionResult.from_dict(json.loads(result.to_json()))
+    assert read == dataclasses.replace(result, artifacts=without_bytes)
+    assert type(read.status) is Status
+    assert read.to_json() == result.to_json()
 
 
 @given(result=RESULTS)

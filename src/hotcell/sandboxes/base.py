@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from hotcell.config import SandboxConfig
+from hotcell.determinism import Deterministic
 from hotcell.results import Artifact, ErrorInfo, IsolationLevel, SandboxInfo, Status, Usage
 
 
@@ -54,6 +55,8 @@ class RunRequest:
     """Files put into its work directory: content, or a path on the host that is copied."""
     artifacts: tuple[str, ...] = ()
     """Globs of the files to bring back from the work directory; empty brings back none."""
+    deterministic: Deterministic | None = None
+    """Make a second run come to the same; only for a sandbox that ``supports_determinism``."""
     filename: str = "<cell>"
     """The name that tracebacks show."""
     cancellation: Cancellation = field(default_factory=Cancellation)
@@ -73,6 +76,8 @@ class RunOutcome:
     error: ErrorInfo | None = None
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[str, ...] = ()
+    reproducible: bool = False
+    """The cell's own word that it was deterministic and did nothing that a second run may do otherwise."""
     usage: Usage = field(default_factory=Usage)
     acquire_seconds: float = 0.0
     run_seconds: float = 0.0
@@ -91,6 +96,17 @@ class Sandbox(ABC):
     @abstractmethod
     def info(self) -> SandboxInfo:
         """Where code runs and which layers are on. Raises SandboxUnavailable when the host cannot give them."""
+
+    @property
+    def supports_determinism(self) -> bool:
+        """True when code can be run so that a second run comes to the same result."""
+        return False
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What its results depend on besides the request and ``info``, as JSON data; asked where it
+        ``supports_determinism``. Raises as ``info`` does."""
+        return {}
 
     @property
     def isolation(self) -> IsolationLevel:

@@ -171,6 +171,7 @@ class _Talk:
                 "context": request.context,
                 "namespace": _compact(request.namespace),
                 "value_bytes": request.config.value_bytes,
+                "deterministic": request.deterministic and request.deterministic.to_dict(),
                 "files": [(name, size) for name, size, _ in files],
                 "artifacts": bool(request.artifacts),
             }

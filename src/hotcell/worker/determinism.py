@@ -7,18 +7,26 @@ the code's own process and is for honest code; what it reports decides only whet
 
 from __future__ import annotations
 
+import _thread
+import functools
 import os
 import random
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hotcell.worker.clock import Clock
 
 # Audit events (PEP 578) of what goes on beside the code, in an order that nobody knows.
-_BESIDE = frozenset(
-    "_thread.start_new_thread _thread.start_joinable_thread os.exec os.fork os.forkpty os.posix_spawn os.spawn "
-    "os.startfile os.system pty.spawn subprocess.Popen".split()
+_BESIDE = frozenset("os.exec os.fork os.forkpty os.posix_spawn os.spawn os.system pty.spawn subprocess.Popen".split())
+# Python 3.11 has no event for a thread.
+_THREAD_STARTERS = (
+    "start_new",
+    "start_new_thread",
+    "_start_new_thread",
+    "start_joinable_thread",
+    "_start_joinable_thread",
 )
 _TELLTALE = ("/dev/random", "/dev/urandom", "/dev/hwrng", "/proc/")
 _seed_from = random.Random.seed
@@ -47,6 +55,7 @@ def apply(settings: Mapping[str, Any]) -> Watch:
     """
     clock = Clock(settings["clock_ns"])
     if not _current:
+        _watch_threads()
         sys.addaudithook(_see)  # it can never be taken away again
     _current[:] = [watch := Watch(clock)]
     _feed(settings["seed"])
@@ -61,9 +70,21 @@ def _see(event: str, args: tuple[Any, ...]) -> None:
         _current[0].beside = True
 
 
+def _watch_threads() -> None:
+    for module in (_thread, threading):
+        for name in _THREAD_STARTERS:
+            if hasattr(module, name):
+                setattr(module, name, functools.partial(_start, getattr(module, name)))
+
+
+def _start(real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    _current[0].beside = True
+    return real(*args, **kwargs)
+
+
 def _feed(seed: int) -> None:
     """One stream instead of the operating system's randomness, and the libraries' generators as if seeded by hand."""
-    stream = random.Random()
+    stream = random.Random()  # noqa: S311  # that it can be foretold is what it is for
     _seed_from(stream, f"hotcell {seed}")
 
     def urandom(size: int, /) -> bytes:
@@ -71,7 +92,7 @@ def _feed(seed: int) -> None:
             raise ValueError("negative argument not allowed")
         return stream.randbytes(size)
 
-    def getrandom(size: int, flags: int = 0) -> bytes:
+    def getrandom(size: int, flags: int = 0) -> bytes:  # noqa: ARG001  # the signature of the real one
         return urandom(size)
 
     def seed_generator(self: random.Random, a: Any = None, version: int = 2) -> None:

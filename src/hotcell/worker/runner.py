@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NoReturn
 
-from hotcell.worker import namespace, streams, tracebacks, values
+from hotcell.worker import determinism, namespace, streams, tracebacks, values
 from hotcell.worker.tracebacks import Source
 
 _NOTHING = object()
@@ -52,7 +52,8 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Run ``request["code"]`` as the ``__main__`` of this process. Returns the report; see ``run_in`` for its keys.
 
     Then, as at the end of any Python program: non-daemon threads are joined, ``atexit`` functions called, streams
-    flushed. A process is good for one call.
+    flushed. A process is good for one call. With ``request["deterministic"]`` (see ``determinism.apply``) the report
+    also says whether a second run would come to the same: ``reproducible``.
     """
     source = Source(request["code"], request.get("filename", "<cell>"))
     module = namespace.make_module(request["namespace"], request["context"], source.filename)
@@ -60,12 +61,14 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     sys.modules["__main__"] = module
     sys.argv = [source.filename]
     sys.path.insert(0, os.getcwd())  # as for a script: modules among its files can be imported
+    settings = request.get("deterministic")
+    watch = determinism.apply(settings) if settings else None
     owner, before = _getpid(), _exit_work()
     report = run_in(module, source, request, at_end=lambda: _end_as_python_does(before))
     if _getpid() != owner:
         _leave_forked_child(report)
     streams.flush_streams()
-    return report
+    return {**report, "reproducible": watch.reproducible} if watch else report
 
 
 def run_in(

@@ -65,7 +65,9 @@ _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 class ForkServer:
     """One fork server process and its launcher. Thread-safe. Belongs to the process that made it."""
 
-    def __init__(self, preload: Sequence[str], level: IsolationLevel, without: frozenset[str]) -> None:
+    def __init__(
+        self, preload: Sequence[str], level: IsolationLevel, without: frozenset[str], hash_seed: int | None = None
+    ) -> None:
         self.level = level
         self._lock = threading.Lock()
         self._owner = os.getpid()
@@ -78,7 +80,7 @@ class ForkServer:
         try:
             with theirs:
                 self._make_places(without)
-                self._process = self._spawn(theirs, without)
+                self._process = self._spawn(theirs, without, hash_seed)
             self._shake_hands(preload, without)
         except BaseException as error:
             self.close()
@@ -96,17 +98,17 @@ class ForkServer:
             self.directory = tempfile.mkdtemp(prefix=f"{name}-")
             os.chmod(self.directory, 0o711)  # noqa: S103  # cells pass through it to their own, and cannot list it
 
-    def _spawn(self, control: socket.socket, without: frozenset[str]) -> subprocess.Popen[bytes]:
+    def _spawn(self, control: socket.socket, without: frozenset[str], hash_seed: int | None) -> subprocess.Popen[bytes]:
         supervisor = os.pidfd_open(os.getpid())
         program = _START.format(file=hotcell.__file__, control=control.fileno(), supervisor=supervisor)
         try:
             return subprocess.Popen(
-                [sys.executable, "-I", "-c", program],
+                [sys.executable, *_isolated(hash_seed), "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[control.fileno(), supervisor],
-                env=_environment(without),
+                env=_environment(without, hash_seed),
                 cwd="/",
                 start_new_session=True,  # a terminal's Ctrl-C is the application's to handle
             )
@@ -210,9 +212,19 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
         raise PoolExhausted(f"The fork server could not be started: {error}. Free descriptors.") from error
 
 
-def _environment(without: frozenset[str]) -> dict[str, str]:
+def _isolated(hash_seed: int | None) -> list[str]:
+    """Nothing of the application's folder or the user's site. ``-I`` is ``-E -P -s``, and ``-E`` ignores the seed."""
+    return ["-I"] if hash_seed is None else ["-P", "-s"]
+
+
+def _environment(without: frozenset[str], hash_seed: int | None) -> dict[str, str]:
     passed_on = os.environ if "environment" in without else {name: os.environ.get(name) for name in _PASSED_ON}
-    return {name: value for name, value in passed_on.items() if value is not None} | _ENVIRONMENT
+    given = {name: value for name, value in passed_on.items() if value is not None} | _ENVIRONMENT
+    if hash_seed is None:
+        return given
+    # Without -E Python heeds its variables: only those that are ours.
+    known = {name: value for name, value in given.items() if name in _ENVIRONMENT or not name.startswith("PYTHON")}
+    return {**known, "PYTHONHASHSEED": str(hash_seed)}
 
 
 def remove_tree(path: str) -> None:

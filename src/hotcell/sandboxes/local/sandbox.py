@@ -9,8 +9,8 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, SandboxUnavailable
@@ -18,7 +18,7 @@ from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status, Usage
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
 from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse, text_of
-from hotcell.sandboxes.local import landlock, layers, seccomp, verdict
+from hotcell.sandboxes.local import landlock, layers, libraries, seccomp, verdict
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
@@ -37,8 +37,9 @@ class LocalSandbox(Sandbox):
 
     ``preload`` names modules that the fork server imports, so that cells have them for free. ``pool_size`` cells wait
     prepared for executions under ``config``'s limits; others are made when asked for. ``isolation`` is the level to
-    insist on; without it, the best that this host gives. ``without`` leaves layers out, by id: for tests and proofs,
-    reported in ``info``.
+    insist on; without it, the best that this host gives. ``hash_seed`` (PYTHONHASHSEED) fixes the order of sets of
+    text, which deterministic mode needs; without it, each fork server draws one. ``without`` leaves layers out, by id:
+    for tests and proofs, reported in ``info``.
 
     Starts with the first execution. Thread-safe; a forked copy of the application starts a fork server of its own.
     """
@@ -52,6 +53,7 @@ class LocalSandbox(Sandbox):
         pool_size: int = 8,
         config: SandboxConfig | None = None,
         isolation: IsolationLevel | str | None = None,
+        hash_seed: int | None = None,
         without: Iterable[str] = (),
     ) -> None:
         if isinstance(preload, str):
@@ -65,13 +67,18 @@ class LocalSandbox(Sandbox):
         self._pool_size = pool_size
         self._config = config or SandboxConfig()
         self._wanted = _level(isolation)
+        if hash_seed is not None and (type(hash_seed) is not int or not 0 <= hash_seed < 1 << 32):
+            raise ConfigurationError(
+                f"hash_seed={hash_seed!r} is not allowed: give a whole number from 0 to {(1 << 32) - 1}, or nothing."
+            )
+        self._hash_seed = hash_seed
         self._without = frozenset(without)
         unknown = self._without - layers.IDS
         if unknown:
             raise ConfigurationError(f"without: there is no layer {sorted(unknown)[0]!r}.")
         self._lock = threading.Lock()
         self._pool: Pool | None = None
-        self._known: tuple[Pool, SandboxInfo] | None = None
+        self._known: tuple[Pool, SandboxInfo, Mapping[str, Any]] | None = None
         self._closed = self._rotating = False
         self._last_start, self._failures = 0.0, 0
         _alive.add(self)
@@ -79,10 +86,25 @@ class LocalSandbox(Sandbox):
     @property
     def info(self) -> SandboxInfo:
         """Level and layers, proven by starting. Raises SandboxUnavailable or ConfigurationError."""
+        return self._knowledge()[1]
+
+    @property
+    def supports_determinism(self) -> bool:
+        """True when it was given a ``hash_seed``."""
+        return self._hash_seed is not None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Interpreter, libraries, preload and hash seed, as of the start of the fork server. Raises as ``info``."""
+        return self._knowledge()[2]
+
+    def _knowledge(self) -> tuple[Pool, SandboxInfo, Mapping[str, Any]]:
         pool = self._started()
-        if self._known is None or self._known[0] is not pool:
-            self._known = (pool, self._info(pool))
-        return self._known[1]
+        known = self._known
+        if known is None or known[0] is not pool:
+            identity = {**libraries.describe(), "preload": self._preload, "hash_seed": self._hash_seed}
+            self._known = known = (pool, self._info(pool), identity)
+        return known
 
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code once, in a cell that has run nothing before. Raises SandboxError for our own failures."""
@@ -182,7 +204,7 @@ class LocalSandbox(Sandbox):
             raise SandboxUnavailable("This kernel or machine has no seccomp filter; without one there is no wall.")
         if self._wanted is not IsolationLevel.PROCESS:
             try:
-                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without)
+                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without, self._hash_seed)
             except SandboxUnavailable:
                 if self._wanted is IsolationLevel.NAMESPACE or missing:
                     raise
@@ -191,7 +213,7 @@ class LocalSandbox(Sandbox):
                 "Level process needs Landlock, and this kernel has none or it is switched off: add landlock to the "
                 "kernel's lsm= parameter, or allow user namespaces."
             )
-        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without)
+        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without, self._hash_seed)
 
     def _info(self, pool: Pool) -> SandboxInfo:
         server = pool.server
@@ -246,6 +268,7 @@ class LocalSandbox(Sandbox):
             error=verdict.error_of(report) if report.get("outcome") in ("error", "exit") else None,
             artifacts=found,
             notes=notes,
+            reproducible=heard.end is End.REPORT and report.get("reproducible") is True,
             usage=Usage(
                 wall_seconds=heard.seconds,
                 cpu_seconds=cpu,
