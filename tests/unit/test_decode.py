@@ -110,7 +110,7 @@ def test_what_does_not_fit_its_field_is_refused_with_a_word_on_where(path: str, 
 
 @pytest.mark.parametrize("data", [None, [], "ok", 1, {}, {"schema": 1}])
 def test_what_is_no_result_at_all_is_refused(data: Any) -> None:
-    with pytest.raises(ValueError, match="schema|has no"):
+    with pytest.raises(ValueError, match=r"schema|has no"):
         ExecutionResult.from_dict(data)
 
 

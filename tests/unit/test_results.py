@@ -38,7 +38,8 @@ KEYS = {
     "redactions": "kind where count",
     "artifacts": "name size sha256",
     "usage": "wall_seconds cpu_seconds peak_memory_bytes processes output_bytes",
-    "timings": "admit_seconds syntax_seconds policy_seconds cache_seconds acquire_seconds run_seconds output_seconds total_seconds",
+    "timings": "admit_seconds syntax_seconds policy_seconds cache_seconds acquire_seconds run_seconds output_seconds "
+    "total_seconds",
     "sandbox": "name isolation layers",
 }
 

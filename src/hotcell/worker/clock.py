@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+_SECOND_NS = 1_000_000_000
+"""An int, as only the quotient of two of them is rounded once."""
 _TICK_NS = 1_000
 _TO_ASKER = 2
 """Frames from a method of the clock to who asks: past the method and its stand-in."""
@@ -74,27 +76,27 @@ class Clock:
             return _REAL[name](*args)
         wall = kind == "time" or (kind == "clock_gettime" and args[:1] and args[0] in _WALL_CLOCKS)
         nanoseconds = self._wall_ns() if wall else self._duration_ns()
-        return nanoseconds if name.endswith("_ns") else nanoseconds / 1e9
+        return nanoseconds if name.endswith("_ns") else nanoseconds / _SECOND_NS
 
     def _formatted(self, name: str, args: tuple[Any, ...]) -> Any:
-        seconds = self._wall_ns() / 1e9
+        seconds = self._wall_ns() / _SECOND_NS
         if name in ("asctime", "strftime"):
             return _REAL[name](*args[: _TIME_AT[name]], _REAL["localtime"](seconds))
         return _REAL[name](seconds)
 
     def _sleep(self, name: str, seconds: Any) -> None:
         _REAL[name](seconds)
-        self._slept_ns += round(seconds * 1e9)
+        self._slept_ns += round(seconds * _SECOND_NS)
 
     def _now(self, cls: Any, tz: Any = None) -> Any:
         if self._fixed_ns is not None:
-            return cls.fromtimestamp(self._wall_ns() / 1e9, tz)
+            return cls.fromtimestamp(self._wall_ns() / _SECOND_NS, tz)
         self._note(sys._getframe(1))
         return _REAL_NOW["now"].__get__(None, cls)(tz)
 
     def _utcnow(self, cls: Any) -> Any:
         if self._fixed_ns is not None:
-            return cls.fromtimestamp(self._wall_ns() / 1e9, datetime.UTC).replace(tzinfo=None)
+            return cls.fromtimestamp(self._wall_ns() / _SECOND_NS, datetime.UTC).replace(tzinfo=None)
         self._note(sys._getframe(1))
         return _REAL_NOW["utcnow"].__get__(None, cls)()
 
