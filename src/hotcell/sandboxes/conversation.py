@@ -165,16 +165,17 @@ class _Talk:
         request, channel = self.request, self.cell.channel
         with contextlib.ExitStack() as stack:
             files = [_open_file(stack, name, content) for name, content in request.files.items()]
-            body = {
+            body: dict[str, Any] = {
                 "code": request.code,
                 "filename": request.filename,
                 "context": request.context,
                 "namespace": _compact(request.namespace),
                 "value_bytes": request.config.value_bytes,
-                "deterministic": request.deterministic and request.deterministic.to_dict(),
                 "files": [(name, size) for name, size, _ in files],
                 "artifacts": bool(request.artifacts),
             }
+            if request.deterministic is not None:
+                body["deterministic"] = request.deterministic.to_dict()
             payload = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
             channel.settimeout(_READY_SECONDS)
             self.cell.start_measuring()
