@@ -8,6 +8,7 @@ from typing import Any
 
 from hotcell.results import Artifact, ErrorInfo, Redaction
 from hotcell.sandboxes.base import RunOutcome
+from hotcell.validators.media import media_type
 from hotcell.validators.output import Redactor
 from hotcell.validators.text import clean_text
 
@@ -69,6 +70,10 @@ class OutputCheck:
         )
 
     def _artifact(self, artifact: Artifact, found: dict[tuple[str, str], int]) -> Artifact:
+        artifact = self._redacted(artifact, found)
+        return replace(artifact, media_type=media_type(artifact.content, artifact.name))
+
+    def _redacted(self, artifact: Artifact, found: dict[tuple[str, str], int]) -> Artifact:
         if self._redactor is None:
             return artifact
         content, redactions = self._redactor.redact_bytes(artifact.content, f"artifact:{artifact.name}")

@@ -126,6 +126,8 @@ class Artifact:
     """Relative, with ``/`` between parts, safe to join to a directory."""
     size: int
     sha256: str
+    media_type: str = "application/octet-stream"
+    """Its MIME type by what is in it, not by its name."""
     content: bytes = field(repr=False, default=b"")
 
     def save(self, directory: str | Path) -> Path:
@@ -232,7 +234,10 @@ class ExecutionResult:
         data["error"] = asdict(self.error) if self.error else None
         data["violations"] = [{**asdict(item), "severity": item.severity.value} for item in self.violations]
         data["redactions"] = [asdict(item) for item in self.redactions]
-        data["artifacts"] = [{"name": item.name, "size": item.size, "sha256": item.sha256} for item in self.artifacts]
+        data["artifacts"] = [
+            {"name": item.name, "size": item.size, "sha256": item.sha256, "media_type": item.media_type}
+            for item in self.artifacts
+        ]
         data["notes"] = list(self.notes)
         data["usage"] = asdict(self.usage)
         data["timings"] = asdict(self.timings)

@@ -20,6 +20,7 @@ from hotcell.policy import Policy
 from hotcell.results import Artifact, ErrorInfo, ExecutionResult, IsolationLevel, SandboxInfo, Status, Usage
 from hotcell.sandboxes.base import Cancellation, RunOutcome, RunRequest, Sandbox
 from hotcell.steps import Admission
+from hotcell.validators.output import Redactor
 
 KEY = "AKIA" + "Z7Q2M4XKPW5TB3RD"
 
@@ -197,6 +198,12 @@ class TestTheOutputCheck:
         assert {item.where for item in result.redactions} == {
             "stdout", "stderr", "value", "error", "artifact:a.txt", "notes",
         }  # fmt: skip
+
+    def test_an_artifact_has_the_type_of_what_is_in_it(self):
+        page = Artifact(name="plot.png", size=6, sha256="", content=b"<html>")
+        for redactor in (None, Redactor()):
+            result = Executor(Scripted(outcome(artifacts=(page,))), redactor=redactor).execute("1")
+            assert result.artifacts[0].media_type == "text/html"
 
     def test_a_redacted_artifact_has_its_new_size_and_hash(self):
         artifact = Executor(Scripted(self.HOSTILE)).execute("1").artifacts[0]

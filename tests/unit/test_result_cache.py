@@ -195,7 +195,7 @@ RESULT = ExecutionResult(
     value_repr="...",
     artifacts=(
         Artifact(name="a.bin", size=3, sha256=hashlib.sha256(b"\0\xff\n").hexdigest(), content=b"\0\xff\n"),
-        Artifact(name="empty", size=0, sha256=hashlib.sha256(b"").hexdigest()),
+        Artifact(name="empty", size=0, sha256=hashlib.sha256(b"").hexdigest(), media_type="text/plain"),
     ),
     notes=("note",),
     usage=Usage(wall_seconds=0.5, processes=1),

@@ -36,7 +36,7 @@ KEYS = {
     "error": "type message traceback line source_line",
     "violations": "rule severity line column message fix source_line",
     "redactions": "kind where count",
-    "artifacts": "name size sha256",
+    "artifacts": "name size sha256 media_type",
     "usage": "wall_seconds cpu_seconds peak_memory_bytes processes output_bytes",
     "timings": "admit_seconds syntax_seconds policy_seconds cache_seconds acquire_seconds run_seconds output_seconds "
     "total_seconds",
@@ -80,7 +80,9 @@ RESULTS = st.builds(
     error=st.none() | st.builds(ErrorInfo, type=TEXT, message=TEXT, traceback=TEXT, line=NUMBERS, source_line=TEXT),
     violations=several(VIOLATIONS),
     redactions=several(st.builds(Redaction, kind=TEXT, where=TEXT, count=NUMBERS)),
-    artifacts=several(st.builds(Artifact, name=TEXT, size=NUMBERS, sha256=TEXT, content=st.binary(max_size=9))),
+    artifacts=several(
+        st.builds(Artifact, name=TEXT, size=NUMBERS, sha256=TEXT, media_type=TEXT, content=st.binary(max_size=9))
+    ),
     notes=several(TEXT),
     usage=st.builds(Usage, wall_seconds=SECONDS, cpu_seconds=SECONDS, processes=NUMBERS, output_bytes=NUMBERS),
     timings=st.builds(Timings, run_seconds=SECONDS, total_seconds=SECONDS),
