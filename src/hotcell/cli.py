@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hotcell
+from hotcell import cli_env
 from hotcell.errors import ConfigurationError, HotcellError
 
 if TYPE_CHECKING:
@@ -201,9 +202,9 @@ def _sandbox(arguments: argparse.Namespace, config: SandboxConfig) -> Sandbox:
         from hotcell.sandboxes.local.sandbox import LocalSandbox
 
         # One cell is all that a single run needs.
-        return LocalSandbox(preload=arguments.preload, config=config, pool_size=1)
-    if arguments.preload:
-        raise UsageError("--preload needs --sandbox local: there is no fork server to load anything into")
+        return LocalSandbox(environment=arguments.env, preload=arguments.preload or None, config=config, pool_size=1)
+    if arguments.preload or arguments.env:
+        raise UsageError("--preload and --env need --sandbox local: there is no fork server to load anything into")
     from hotcell.sandboxes.restricted import RestrictedPythonSandbox
 
     return RestrictedPythonSandbox(allow_no_isolation=arguments.min_isolation == "none")
@@ -365,6 +366,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_doctor(commands)
+    cli_env.add_parser(commands)
     return parser
 
 
@@ -422,6 +424,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--preload", type=_modules, default=[], metavar="A,B", help="modules imported before the code arrives"
     )
+    parser.add_argument("--env", metavar="NAME", help="run in an environment that `hotcell env create` built")
     parser.add_argument("--sandbox", choices=("local", "restricted"), default="local", help="where (default local)")
     parser.add_argument(
         "--min-isolation",

@@ -24,7 +24,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "value_bytes": (1024, 1 << 28),
     "artifact_bytes": (0, 1 << 40),
     "artifact_count": (0, 100_000),
+    "display_bytes": (0, 1 << 28),
+    "display_count": (0, 10_000),
+    "pause_seconds": (0, 86_400),
 }
+_FIGURE_FORMATS = ("png", "svg")
 
 
 def _shown(value: object) -> str:
@@ -73,6 +77,18 @@ class SandboxConfig:
     artifact_count: int = 100
     """How many files are collected as artifacts."""
 
+    display_bytes: int = 16 * MiB
+    """All displays of one execution together, as JSON, in bytes."""
+
+    display_count: int = 100
+    """How many plots, tables and other displays are kept."""
+
+    figure_formats: tuple[str, ...] = ("png",)
+    """How figures are drawn: ``png``, ``svg`` or both; empty draws none."""
+
+    pause_seconds: float = 60.0
+    """How long its clock may stand still while the host works: a host tool, or a reader of the stream that is slow."""
+
     def __post_init__(self) -> None:
         for field, (least, most) in _RANGES.items():
             value = getattr(self, field)
@@ -83,6 +99,13 @@ class SandboxConfig:
             if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
                 span = f"a whole number from {least:,} to {most:,}" if whole else f"a number from {least:g} to {most:g}"
                 raise ConfigurationError(f"{field}={_shown(value)} is not allowed: give {span}.")
+
+        formats: object = self.figure_formats
+        if not isinstance(formats, tuple | list) or not all(item in _FIGURE_FORMATS for item in formats):
+            raise ConfigurationError(
+                f"figure_formats={_shown(formats)} is not allowed: give a tuple of 'png' and 'svg'."
+            )
+        object.__setattr__(self, "figure_formats", tuple(formats))  # it is a list where it comes from JSON
 
     @property
     def effective_cpu_seconds(self) -> float:
@@ -97,5 +120,5 @@ class SandboxConfig:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for a log line or a database row."""
-        return dataclasses.asdict(self)
+        """Plain JSON data, for a log line or a database row."""
+        return {**dataclasses.asdict(self), "figure_formats": list(self.figure_formats)}

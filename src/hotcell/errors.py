@@ -5,7 +5,9 @@
     ├── SandboxError          the place where code runs
     │   ├── SandboxUnavailable    this host cannot give what was promised
     │   ├── SandboxCrashed        the fork server or the engine died under us
+    │   ├── SessionLost           a session's state is gone; says why
     │   └── PoolExhausted         no cell became free in time, or the host ran out of something
+    ├── EnvironmentFailed     an environment could not be built, or is damaged or in use
     ├── ProtocolError         the other side of the wire broke its rules
     └── QuotaExceeded         the admit hook refused this execution
 
@@ -35,8 +37,21 @@ class SandboxCrashed(SandboxError):
     """The fork server or the engine died; the execution may have begun and has no result."""
 
 
+class SessionLost(SandboxError):
+    """The session's cell is gone and its state with it."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """One word: ``closed``, ``idle``, ``age``, ``calls``, ``timeout``, ``memory``, ``killed`` or ``host``."""
+
+
 class PoolExhausted(SandboxError):
     """No cell could be prepared in time, or the host ran out of processes, descriptors or memory."""
+
+
+class EnvironmentFailed(HotcellError):
+    """An environment could not be built, with the last words of uv or pip; or it is damaged, or in use."""
 
 
 class ProtocolError(HotcellError):

@@ -1,4 +1,4 @@
-"""The engine: admit, syntax, policy, run, output check, record. Every path ends in a result that says who decided.
+"""What an application calls: run code once, as a stream, in a session; each with its async twin.
 
 with Executor(LocalSandbox(preload=["numpy"]), policy=Policy.standard()) as executor:
     result = executor.execute("import numpy; numpy.arange(3).sum()")
@@ -7,35 +7,33 @@ with Executor(LocalSandbox(preload=["numpy"]), policy=Policy.standard()) as exec
 from __future__ import annotations
 
 import atexit
-import contextlib
 import hashlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from hotcell import inputs
 from hotcell.cache import Cache
 from hotcell.config import SandboxConfig
 from hotcell.determinism import Deterministic
-from hotcell.errors import ConfigurationError, SandboxUnavailable
+from hotcell.errors import ConfigurationError
+from hotcell.lifetimes import Lifetime
 from hotcell.output_check import OutputCheck
+from hotcell.pipeline import Call, Pipeline
 from hotcell.policy import Policy
 from hotcell.result_cache import ResultCache
-from hotcell.results import CheckReport, ExecutionResult, IsolationLevel, SandboxInfo, Status
-from hotcell.sandboxes.base import Cancellation, RunRequest, Sandbox
-from hotcell.steps import Admission, Steps, as_bytes
+from hotcell.results import CheckReport, ExecutionResult, IsolationLevel
+from hotcell.sandboxes.base import Cancellation, Sandbox
+from hotcell.sessions import Session
+from hotcell.steps import Admission, as_bytes
+from hotcell.streaming import AsyncStream, Stream, open_stream
+from hotcell.threads import Threads
 from hotcell.validators import syntax, tree
 from hotcell.validators.output import Redactor
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-_log = logging.getLogger("hotcell")
 _DEFAULT_REDACTOR = Redactor()
-_ASYNC_THREADS = 64
 
 
 class Executor:
@@ -59,28 +57,33 @@ class Executor:
         ``min_isolation``: a sandbox below it is refused with SandboxUnavailable. ``redactor``: None leaves secrets in.
         ``admit`` may raise QuotaExceeded. ``record`` gets every result, also those that are then raised as exceptions;
         what it raises itself is logged, as the result is worth more than its copy. ``deterministic`` makes code come to
-        the same result each time; with a ``cache``, which can keep no others, it is ``Deterministic()`` unless given.
-        Raises ConfigurationError when the sandbox does not accept the policy, or cannot be deterministic.
+        the same result each time, but in sessions; with a ``cache``, which can keep no others, it is
+        ``Deterministic()`` unless given. Raises ConfigurationError when the sandbox does not accept the policy, or
+        cannot be deterministic.
         """
         self.config = config or SandboxConfig()
         self.policy = policy or Policy.standard()
-        self._namespace = self.policy.namespace_rules()
         self.min_isolation = IsolationLevel(min_isolation)
-        self._output_check = OutputCheck(redactor)
-        self._admit = admit
-        self._record = record
         self._owns_sandbox = sandbox is None
         self._deterministic = Deterministic() if cache is not None and deterministic is None else deterministic
-        self._results = None if cache is None else ResultCache(cache, self.policy, redactor)
         self.sandbox = _local_sandbox(deterministic=self._deterministic is not None) if sandbox is None else sandbox
-        self._threads = _Threads()
+        self._pipeline = Pipeline(
+            self.sandbox,
+            self.policy,
+            self.min_isolation,
+            OutputCheck(redactor),
+            admit=admit,
+            record=record,
+            cache=None if cache is None else ResultCache(cache, self.policy, redactor),
+        )
+        self._threads = Threads()
         required = self.sandbox.required_policy
         if required is not None and self.policy.name != required:
             raise ConfigurationError(
                 f"The {self.sandbox.name} sandbox runs code under the {required} policy only, not {self.policy.name}: "
                 f"pass policy=Policy.{required}() or another sandbox."
             )
-        self._require_determinism(self._deterministic)
+        self._settings(None)
 
     def execute(
         self,
@@ -94,74 +97,20 @@ class Executor:
         deterministic: Deterministic | None = None,
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
-        directory; ``artifacts`` are globs of the files to bring back. ``deterministic`` stands in for the executor's.
+        directory; ``artifacts`` are globs of the files to bring back; ``deterministic`` stands in for the executor's.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
         and SandboxError or ProtocolError for our own failures.
         """
-        config = config or self.config
-        variables = inputs.check_context(context, config)
-        given = inputs.check_files(files, config)
-        globs = inputs.check_artifacts(artifacts)
-        cancellation = cancellation or Cancellation()
-        deterministic = deterministic or self._deterministic
-        self._require_determinism(deterministic)
-        steps = Steps(code, self.sandbox.name)
-        try:
-            if self._admit is not None:
-                self._admit(steps.admission(self.policy, config))
-            steps.finished("admit")
-            parsed = syntax.parse(code, self.policy)
-            steps.finished("syntax", parsed.violations)
-            if parsed.tree is not None and not steps.refused:
-                steps.finished("policy", tree.inspect(parsed.tree, parsed.text, self.policy))
-            if steps.refused:
-                result = steps.rejected()
-            elif cancellation.cancelled:
-                result = steps.result(Status.CANCELLED, "The caller cancelled it before it started.", "caller")
-            else:
-                request = RunRequest(
-                    code=parsed.text,
-                    config=config,
-                    namespace=self._namespace,
-                    context=variables,
-                    files=given,
-                    artifacts=globs,
-                    deterministic=deterministic,
-                    cancellation=cancellation,
-                )
-                result = self._answer(request, steps)
-        except Exception as error:  # whatever failed on our side is recorded, then raised
-            self._keep(steps.failed(error))
-            raise
-        self._keep(result)
-        return result
-
-    def _answer(self, request: RunRequest, steps: Steps) -> ExecutionResult:
-        """From the cache when it has it; else by running the code."""
-        info = self._require_isolation()
-        steps.entered(info)
-        if self._results is None:
-            return self._run(request, steps)[0]
-        key = self._results.key(request, info, self.sandbox.identity)
-        stored = self._results.find(key)
-        steps.finished("cache")
-        if stored is not None:
-            return steps.hit(stored)
-        result, reproducible = self._run(request, steps)
-        # A file may have changed after it was hashed and before it was read.
-        if reproducible and (_all_bytes(request) or key == self._results.key(request, info, self.sandbox.identity)):
-            self._results.keep(key, result)
-        return result
-
-    def _run(self, request: RunRequest, steps: Steps) -> tuple[ExecutionResult, bool]:
-        """The result, and the cell's word on whether a second run would come to the same."""
-        outcome = self.sandbox.run(request)
-        steps.ran(outcome.acquire_seconds, outcome.run_seconds)
-        checked = self._output_check(outcome)
-        steps.finished("output")
-        result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
-        return result, outcome.reproducible
+        call = Call.checked(
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            cancellation=cancellation,
+            deterministic=self._settings(deterministic),
+        )
+        return self._pipeline.run(code, call)
 
     async def aexecute(
         self,
@@ -175,31 +124,100 @@ class Executor:
         deterministic: Deterministic | None = None,
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
-        import asyncio  # here, as it takes longer to import than all the rest, and the command line does without
-
-        cancellation = cancellation or Cancellation()
-        job = self._threads.submit(
-            self.execute,
-            code,
+        call = Call.checked(
+            config or self.config,
             context=context,
             files=files,
             artifacts=artifacts,
-            config=config,
             cancellation=cancellation,
-            deterministic=deterministic,
+            deterministic=self._settings(deterministic),
         )
-        future = asyncio.wrap_future(job)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            cancellation.cancel()
-            job.cancel()  # it may still be waiting for a thread
-            while not future.done():
-                with contextlib.suppress(asyncio.CancelledError):  # a second cancellation does not end the first sooner
-                    await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # it has been recorded; this tells asyncio that it was seen
-            raise
+        return await self._threads.run(self._pipeline.run, code, call, cancellation=call.cancellation)
+
+    def stream(
+        self,
+        code: str | bytes,
+        *,
+        context: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | os.PathLike[str]] | None = None,
+        artifacts: Iterable[str] = (),
+        config: SandboxConfig | None = None,
+        cancellation: Cancellation | None = None,
+        deterministic: Deterministic | None = None,
+    ) -> Stream:
+        """The same as ``execute``, as events while they happen: ``for event in executor.stream(code)``.
+
+        The last event is ``Finished`` with the whole result. Closing the stream ends the execution.
+        """
+        call = Call.checked(
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            cancellation=cancellation,
+            deterministic=self._settings(deterministic),
+        )
+        return open_stream(Stream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
+
+    def astream(
+        self,
+        code: str | bytes,
+        *,
+        context: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes | os.PathLike[str]] | None = None,
+        artifacts: Iterable[str] = (),
+        config: SandboxConfig | None = None,
+        cancellation: Cancellation | None = None,
+        deterministic: Deterministic | None = None,
+    ) -> AsyncStream:
+        """The same as ``stream``, for ``async for``. Cancelling the task ends the execution."""
+        call = Call.checked(
+            config or self.config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            cancellation=cancellation,
+            deterministic=self._settings(deterministic),
+        )
+        return open_stream(AsyncStream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
+
+    def session(
+        self,
+        *,
+        config: SandboxConfig | None = None,
+        lifetime: Lifetime | None = None,
+        branchable: bool = False,
+    ) -> Session:
+        """A cell that keeps its variables, imports and files between calls; close it, or use it as a context manager.
+
+        ``config`` limits each call; what the kernel limits (memory, processes, disk) cannot change from call to call.
+        ``branchable`` lets it be forked. Raises ConfigurationError and SandboxError.
+        """
+        return Session.open(
+            self._pipeline, config or self.config, lifetime or Lifetime(), self._threads, branchable=branchable
+        )
+
+    async def asession(
+        self,
+        *,
+        config: SandboxConfig | None = None,
+        lifetime: Lifetime | None = None,
+        branchable: bool = False,
+    ) -> Session:
+        """The async twin of ``session``."""
+        return await self._threads.run(
+            self.session, config=config, lifetime=lifetime, branchable=branchable, undo=Session.close
+        )
+
+    def _settings(self, deterministic: Deterministic | None) -> Deterministic | None:
+        """What is in force for a call that asks for this. Raises ConfigurationError where the sandbox cannot."""
+        deterministic = deterministic or self._deterministic
+        if deterministic is not None and not self.sandbox.supports_determinism:
+            raise ConfigurationError(
+                f"The {self.sandbox.name} sandbox cannot run code deterministically, which deterministic= and cache= "
+                "ask for, as it was not given a hash seed: use LocalSandbox(hash_seed=0)."
+            )
+        return deterministic
 
     def check(self, code: str | bytes) -> CheckReport:
         """What the validators say of the code; nothing is run."""
@@ -225,64 +243,11 @@ class Executor:
 
         await asyncio.to_thread(self.close)
 
-    def _require_isolation(self) -> SandboxInfo:
-        info = self.sandbox.info
-        if info.isolation < self.min_isolation:
-            raise SandboxUnavailable(
-                f"The {info.name} sandbox isolates at the level {info.isolation.value!r} here; at least "
-                f"{self.min_isolation.value!r} is asked for. Use a stronger sandbox (`hotcell doctor` says what this "
-                f"host can give), or accept less with min_isolation=IsolationLevel.{info.isolation.name}."
-            )
-        return info
-
-    def _require_determinism(self, deterministic: Deterministic | None) -> None:
-        if deterministic is not None and not self.sandbox.supports_determinism:
-            raise ConfigurationError(
-                f"The {self.sandbox.name} sandbox cannot run code deterministically, which deterministic= and cache= "
-                "ask for, as it was not given a hash seed: use LocalSandbox(hash_seed=0)."
-            )
-
-    def _keep(self, result: ExecutionResult) -> None:
-        if self._record is None:
-            return
-        try:
-            self._record(result)
-        except Exception:  # noqa: BLE001  # a hook of the application's; logged with its traceback
-            _log.exception("The record hook failed for execution %s (%s)", result.execution_id, result.status.value)
-
-
-class _Threads:
-    """The threads behind the async methods: made when first needed, and anew in a forked child."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._owner = 0
-
-    def submit(self, function: Callable[..., ExecutionResult], *args: Any, **kwargs: Any) -> Future[ExecutionResult]:
-        if self._owner != os.getpid():  # a fork may have copied the lock while it was held
-            self._lock, self._pool, self._owner = threading.Lock(), None, os.getpid()
-        with self._lock:
-            if self._pool is None:
-                from concurrent.futures import ThreadPoolExecutor
-
-                self._pool = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="hotcell")
-            return self._pool.submit(function, *args, **kwargs)
-
-    def close(self) -> None:
-        if self._pool is not None and self._owner == os.getpid():
-            self._pool.shutdown()
-        self._pool = None
-
 
 def _local_sandbox(*, deterministic: bool) -> Sandbox:
     from hotcell.sandboxes.local.sandbox import LocalSandbox
 
     return LocalSandbox(hash_seed=0 if deterministic else None)
-
-
-def _all_bytes(request: RunRequest) -> bool:
-    return all(isinstance(content, bytes) for content in request.files.values())
 
 
 # --- the default executor of this process

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hotcell.results import Artifact, ErrorInfo, Redaction
+from hotcell.results import Artifact, Display, ErrorInfo, Redaction
 from hotcell.sandboxes.base import RunOutcome
+from hotcell.validators.displays import check_bundle
 from hotcell.validators.media import media_type
 from hotcell.validators.output import Redactor
 from hotcell.validators.text import clean_text
+
+_MOST_NOTES = 20
 
 
 class OutputCheck:
     """Callable and stateless, so safe to share between threads."""
 
     def __init__(self, redactor: Redactor | None) -> None:
-        self._redactor = redactor
+        self.redactor = redactor
+
+    def display(
+        self, bundle: Mapping[str, Any], found: dict[tuple[str, str], int] | None = None, notes: list[str] | None = None
+    ) -> Display | None:
+        """A display made clean, with secrets out of it and what is active marked; None when nothing of it is left."""
+        checked = check_bundle(bundle)
+        if notes is not None:
+            notes += checked.notes
+        texts = checked.texts
+        if self.redactor is not None and texts:
+            texts, redactions = self.redactor.redact_value(dict(texts), "display")
+            _count(redactions, {} if found is None else found)
+        return checked.display(texts) if texts or checked.images else None
+
+    def tool_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """The same without secrets in its arguments and answer."""
+        if self.redactor is None:
+            return dict(call)
+        redacted: dict[str, Any] = self.redactor.redact_value(dict(call), "tool")[0]
+        return redacted
 
     def __call__(self, outcome: RunOutcome) -> dict[str, Any]:
         """The fields of an ExecutionResult that come from inside the cell.
@@ -25,14 +49,16 @@ class OutputCheck:
         Artifacts are redacted but not cleaned: a file is data, and its control characters may be meant.
         """
         found: dict[tuple[str, str], int] = {}
+        notes: list[str] = []
         fields = {
             "stdout": self._text(outcome.stdout, "stdout", found),
             "stderr": self._text(outcome.stderr, "stderr", found),
             "value": self._value(outcome.value, found),
             "value_repr": outcome.value_repr and self._text(outcome.value_repr, "value", found),
             "error": outcome.error and self._error(outcome.error, found),
+            "displays": tuple(item for bundle in outcome.displays if (item := self.display(bundle, found, notes))),
             "artifacts": tuple(self._artifact(item, found) for item in outcome.artifacts),
-            "notes": tuple(self._text(note, "notes", found) for note in outcome.notes),
+            "notes": tuple(self._text(note, "notes", found) for note in (*outcome.notes, *notes[:_MOST_NOTES])),
             "usage": outcome.usage,
         }
         fields["redactions"] = tuple(
@@ -44,9 +70,9 @@ class OutputCheck:
         if not text:
             return text
         text = clean_text(text)
-        if self._redactor is None:
+        if self.redactor is None:
             return text
-        text, redactions = self._redactor.redact(text, where)
+        text, redactions = self.redactor.redact(text, where)
         _count(redactions, found)
         return text
 
@@ -54,9 +80,9 @@ class OutputCheck:
         if value is None or value is True or value is False:
             return value
         value = _cleaned(value)
-        if self._redactor is None:
+        if self.redactor is None:
             return value
-        value, redactions = self._redactor.redact_value(value, "value")
+        value, redactions = self.redactor.redact_value(value, "value")
         _count(redactions, found)
         return value
 
@@ -66,6 +92,7 @@ class OutputCheck:
             message=self._text(error.message, "error", found),
             traceback=self._text(error.traceback, "error", found),
             line=error.line,
+            cell=error.cell,
             source_line=self._text(error.source_line, "error", found),
         )
 
@@ -74,9 +101,9 @@ class OutputCheck:
         return replace(artifact, media_type=media_type(artifact.content, artifact.name))
 
     def _redacted(self, artifact: Artifact, found: dict[tuple[str, str], int]) -> Artifact:
-        if self._redactor is None:
+        if self.redactor is None:
             return artifact
-        content, redactions = self._redactor.redact_bytes(artifact.content, f"artifact:{artifact.name}")
+        content, redactions = self.redactor.redact_bytes(artifact.content, f"artifact:{artifact.name}")
         if not redactions:
             return artifact
         _count(redactions, found)

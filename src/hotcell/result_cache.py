@@ -31,8 +31,8 @@ _ENTRY = 1
 """The version of what an entry looks like."""
 _THIS_PROCESS = os.urandom(32)
 """Hashes of known secrets are made with it, so that no guess can be tried on a key that somebody sees."""
-_NOT_IN_KEY = frozenset({"cancellation"})
-"""What of a RunRequest has no part in the result. A field that it gets is in the key, unless it is named here."""
+_NOT_IN_KEY = frozenset({"cancellation", "observer", "tools"})
+"""What of a RunRequest has no part in the result; what had tools is never stored. Any other field is in the key."""
 _OF_THIS_CALL = ("violations", "timings", "sandbox", "execution_id", "code_sha256", "cached")
 _ADDRESS = rb" at 0x[0-9a-fA-F]{6}"
 
@@ -80,6 +80,11 @@ class ResultCache:
         except Exception as error:  # noqa: BLE001  # others' code, and others' data: neither may end an execution
             _log.warning("What the cache has under %s is not used: %s", key, _short(error))
             return None
+
+    def has_changed(self, key: str, request: RunRequest, info: SandboxInfo, identity: Mapping[str, Any]) -> bool:
+        """True when it is another request by now: a file may have changed after it was hashed, before it was read."""
+        all_bytes = all(isinstance(content, bytes) for content in request.files.values())
+        return not all_bytes and key != self.key(request, info, identity)
 
     def keep(self, key: str, result: ExecutionResult) -> None:
         """Store the result if its look allows it: that a second run would repeat it has been found before."""

@@ -104,6 +104,8 @@ class ErrorInfo:
     """As Python prints it, with the user's own line numbers and without our frames."""
     line: int = 0
     """The innermost line of the user's code, 1-based; 0 when unknown."""
+    cell: int = 0
+    """The cell of the session that this line is in, 1-based; 0 outside of sessions and when unknown."""
     source_line: str = ""
 
 
@@ -116,6 +118,20 @@ class Redaction:
     where: str
     """``stdout``, ``stderr``, ``value``, ``error`` or ``artifact:NAME``."""
     count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Display:
+    """One thing that the code showed, in one or more forms to choose from."""
+
+    data: Mapping[str, Any]
+    """By MIME type: text, JSON data, or an image as Base64 text."""
+    active: tuple[str, ...] = ()
+    """The MIME types in ``data`` that may do more than show something: show those in a sandboxed frame only."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {"data": dict(self.data), "active": list(self.active)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +217,8 @@ class ExecutionResult:
     """The last expression, or the variable ``result``, as JSON data; None when there is none."""
     value_repr: str | None = None
     """``repr`` of that value, shortened; None when there is none."""
-    displays: tuple[Mapping[str, Any], ...] = ()
-    """MIME bundles: ``{"text/plain": ..., "text/html": ...}``."""
+    displays: tuple[Display, ...] = ()
+    """Plots, tables and whatever else it showed, in order."""
     error: ErrorInfo | None = None
     violations: tuple[Violation, ...] = ()
     redactions: tuple[Redaction, ...] = ()
@@ -230,7 +246,7 @@ class ExecutionResult:
         for name in self.__dataclass_fields__:
             data[name] = getattr(self, name)
         data["status"] = self.status.value
-        data["displays"] = [dict(bundle) for bundle in self.displays]
+        data["displays"] = [item.to_dict() for item in self.displays]
         data["error"] = asdict(self.error) if self.error else None
         data["violations"] = [{**asdict(item), "severity": item.severity.value} for item in self.violations]
         data["redactions"] = [asdict(item) for item in self.redactions]

@@ -34,17 +34,17 @@ class Steps:
         self._step = "admit"
         self._sandbox_name = sandbox_name
         self._sandbox: SandboxInfo | None = None
-        self._id = uuid.uuid4().hex
+        self.execution_id = uuid.uuid4().hex
         data = as_bytes(code)
         self._code_bytes = len(data)
-        self._sha256 = hashlib.sha256(data).hexdigest()
+        self.code_sha256 = hashlib.sha256(data).hexdigest()
         self.violations: tuple[Violation, ...] = ()
         self.refused = False
 
     def admission(self, policy: Policy, config: SandboxConfig) -> Admission:
         return Admission(
-            execution_id=self._id,
-            code_sha256=self._sha256,
+            execution_id=self.execution_id,
+            code_sha256=self.code_sha256,
             code_bytes=self._code_bytes,
             policy=policy.name,
             sandbox=self._sandbox_name,
@@ -76,8 +76,8 @@ class Steps:
             violations=self.violations,
             timings=Timings(**self._seconds, total_seconds=perf_counter() - self._began),
             sandbox=self._sandbox,
-            execution_id=self._id,
-            code_sha256=self._sha256,
+            execution_id=self.execution_id,
+            code_sha256=self.code_sha256,
             **parts,
         )
 
@@ -88,8 +88,8 @@ class Steps:
             violations=self.violations,
             timings=Timings(**self._seconds, total_seconds=perf_counter() - self._began),
             sandbox=self._sandbox,
-            execution_id=self._id,
-            code_sha256=self._sha256,
+            execution_id=self.execution_id,
+            code_sha256=self.code_sha256,
             cached=True,
         )
 

@@ -185,6 +185,39 @@ def test_files_and_artifacts_come_from_the_cache_whole(two: list[LocalSandbox], 
     assert (third.cached, third.artifacts[0].content) == (False, b"rehto")
 
 
+def test_displays_come_from_the_cache_and_a_stream_tells_all_of_it_again(two: list[LocalSandbox]) -> None:
+    cached = executor(two[0], cache=MemoryCache())
+    code = """
+import sys
+print('out'); print('err', file=sys.stderr)
+class A:
+    def _repr_html_(self): return '<b>x</b>'
+    def __repr__(self): return 'A'
+display(A())
+"""
+    live, again = [list(cached.stream(code)) for _ in range(2)]
+    first, second = live[-1].result, again[-1].result
+    assert (first.cached, second.cached) == (False, True)
+    assert second.displays == first.displays != ()
+
+    def told(events: list[Any]) -> list[str]:
+        return sorted(repr(event) for event in events[1:-1])
+
+    assert told(again) == told(live)
+
+
+def test_a_session_is_neither_cached_nor_deterministic(two: list[LocalSandbox]) -> None:
+    cache = MemoryCache()
+    cached = executor(two[0], cache=cache)
+    draws = []
+    for _ in range(2):
+        with cached.session() as session:
+            draws.append(session.execute("import os; os.urandom(8)").value)
+            session.execute("x = 1")
+            assert session.execute("x").value == 1
+    assert (len(cache), draws[0] != draws[1]) == (0, True)
+
+
 def test_a_cell_cannot_talk_another_request_into_its_result(two: list[LocalSandbox]) -> None:
     """A forged report says it is reproducible: it is kept for whoever sends that very code, and for nobody else."""
     cache = MemoryCache()

@@ -61,12 +61,13 @@ def run_console(page: Path, line: int, source: str, path: str) -> None:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with the example files, in which this process stands."""
+    """A directory with the example files, in which this process stands, and an empty store of environments."""
     place = tmp_path / "place"
     place.mkdir()
     for file in [*(ROOT / "examples").glob("*.py"), *(ROOT / "examples" / "data").glob("*.csv")]:
         shutil.copy(file, place)
     monkeypatch.chdir(place)
+    monkeypatch.setenv("HOTCELL_ENVIRONMENTS", str(tmp_path / "environments"))
     return place
 
 

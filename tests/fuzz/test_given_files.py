@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotcell.worker.serve import _Files
+from hotcell.worker.inbox import _Files
 
 CONTENTS = st.lists(st.binary(max_size=50), max_size=8)
 FOLDERS = ("", "a/", "a/b/", "c d/", "ü/")
@@ -44,9 +44,25 @@ def test_bytes_beyond_the_last_file_go_nowhere(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"abc"
 
 
-def test_a_name_that_is_there_already_is_not_written_over(tmp_path: Path) -> None:
+def test_a_link_that_is_there_already_is_replaced_and_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "a").symlink_to("victim")
-    with pytest.raises(FileExistsError):
-        _Files(str(tmp_path), [["a", 3]])
+    files = _Files(str(tmp_path), [["a", 3]])
+    files.write(b"new")
+    assert files.complete
+    assert not (tmp_path / "a").is_symlink()
+    assert (tmp_path / "a").read_bytes() == b"new"
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_file_with_two_names_is_replaced_under_one(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "a").hardlink_to(tmp_path / "victim")
+    _Files(str(tmp_path), [["a", 3]]).write(b"new")
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "victim").read_text()) == (b"new", "precious")
+
+
+def test_a_folder_that_is_there_already_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError):
+        _Files(str(tmp_path), [["a", 3]])

@@ -91,6 +91,7 @@ class Cell:
         self.end, self.alarm = end[0], bell[0]
         self.worker = Worker(far, ends[0][1], ends[1][1], end[1], bell[1])
         self.held, self.cpu, self.killed, self.name = 0, 0.0, False, ""
+        self.interrupted = threading.Event()
 
     def _pipe(self, sockets: bool) -> tuple[int, int]:
         if not sockets:
@@ -110,6 +111,9 @@ class Cell:
 
     def holds_more_than(self, memory_bytes: int) -> bool:
         return self.held > memory_bytes
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
 
     def kill(self) -> None:
         self.killed = True

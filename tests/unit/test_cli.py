@@ -98,7 +98,7 @@ def as_a_process(*arguments: str, **options: object) -> subprocess.Popen[str]:
         (["run", "-", "--preload", ""], "is not the name of a module"),
         (["run", "-", "--output-dir", "list.json"], "cannot make the output directory 'list.json'"),
         (["run", "-", "--sandbox", "moon"], "invalid choice: 'moon'"),
-        (["run", "-", "--sandbox", "restricted", "--preload", "json"], "--preload needs --sandbox local"),
+        (["run", "-", "--sandbox", "restricted", "--preload", "json"], "--preload and --env need --sandbox local"),
         (["run", "-", "--time", "1"], "unrecognized arguments"),
         (["run", "-", "--nonsense\x1b[2J"], "\\x1b[2J"),
         (["doctor", "--level", "gvisor"], "invalid choice: 'gvisor'"),

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hotcell.config import SandboxConfig
@@ -33,8 +33,13 @@ RANGES = {
     "value_bytes": (1024, 1 << 28),
     "artifact_bytes": (0, 1 << 40),
     "artifact_count": (0, 100_000),
+    "display_bytes": (0, 1 << 28),
+    "display_count": (0, 10_000),
+    "pause_seconds": (0, 86_400),
 }
-SECONDS = {"timeout_seconds", "cpu_seconds"}
+SECONDS = {"timeout_seconds", "cpu_seconds", "pause_seconds"}
+ALL_FIELDS = {*RANGES, "figure_formats"}
+FORMATS = st.lists(st.sampled_from(["png", "svg"])).map(tuple)
 FIELDS = st.sampled_from(sorted(RANGES))
 WHOLE_FIELDS = st.sampled_from(sorted(RANGES.keys() - SECONDS))
 
@@ -44,7 +49,7 @@ def in_range(field: str) -> st.SearchStrategy[float]:
     return st.floats(least, most) if field in SECONDS else st.integers(int(least), int(most))
 
 
-CHANGES = st.fixed_dictionaries({}, optional={field: in_range(field) for field in RANGES})
+CHANGES = st.fixed_dictionaries({}, optional={"figure_formats": FORMATS} | {field: in_range(field) for field in RANGES})
 
 
 def refused(field: str, value: Any) -> str:
@@ -60,7 +65,7 @@ def refused(field: str, value: Any) -> str:
 
 
 def test_the_fields_are_the_documented_ones() -> None:
-    assert {field.name for field in dataclasses.fields(SandboxConfig)} == RANGES.keys()
+    assert {field.name for field in dataclasses.fields(SandboxConfig)} == ALL_FIELDS
 
 
 def test_the_defaults_are_valid_and_stay() -> None:
@@ -77,7 +82,21 @@ def test_the_defaults_are_valid_and_stay() -> None:
         "value_bytes": MiB,
         "artifact_bytes": 64 * MiB,
         "artifact_count": 100,
+        "display_bytes": 16 * MiB,
+        "display_count": 100,
+        "figure_formats": ["png"],
+        "pause_seconds": 60.0,
     }
+
+
+@pytest.mark.parametrize("value", ["png", None, ("gif",), [["png"]], ({},), (1,), {"png"}, b"png", ("png", None)])
+def test_figures_come_in_known_formats_only(value: Any) -> None:
+    assert "'png' and 'svg'" in refused("figure_formats", value)
+
+
+def test_a_list_of_formats_becomes_a_tuple_so_that_a_config_stays_hashable() -> None:
+    assert SandboxConfig(figure_formats=["svg", "png"]) == SandboxConfig(figure_formats=("svg", "png"))
+    assert hash(SandboxConfig(figure_formats=[])) == hash(SandboxConfig(figure_formats=()))
 
 
 @given(changes=CHANGES)
@@ -117,9 +136,11 @@ def test_a_fraction_is_no_count(field: str, value: float) -> None:
     assert "whole number" in refused(field, value)
 
 
-@given(value=st.floats().filter(lambda value: not 0.01 <= value <= 86_400), field=st.sampled_from(sorted(SECONDS)))
+@given(value=st.floats(), field=st.sampled_from(sorted(SECONDS)))
 @settings(deadline=None)
 def test_seconds_out_of_range_are_refused(field: str, value: float) -> None:
+    least, most = RANGES[field]
+    assume(not least <= value <= most)
     refused(field, value)
 
 
@@ -180,7 +201,8 @@ def test_replace_changes_what_it_is_told_and_nothing_else(changes: dict[str, flo
     before = SandboxConfig(**changes)
     after = before.replace(**more)
     assert before == SandboxConfig(**changes)
-    assert after.to_dict() == {**before.to_dict(), **more}
+    assert after == SandboxConfig(**{**before.to_dict(), **more})
+    assert all(getattr(after, name) == more.get(name, getattr(before, name)) for name in ALL_FIELDS)
 
 
 def test_replace_names_a_field_that_there_is_not() -> None:

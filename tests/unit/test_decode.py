@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hotcell.decode import decode
 from hotcell.results import (
     Artifact,
+    Display,
     ErrorInfo,
     ExecutionResult,
     IsolationLevel,
@@ -29,7 +30,7 @@ RESULT = ExecutionResult(
     decided_by="code",
     stdout="a\nb",
     value={"a": [1, 2.5, None, True]},
-    displays=({"text/plain": "x"},),
+    displays=(Display(data={"text/plain": "x"}, active=("text/html",)),),
     error=ErrorInfo(type="ValueError", message="no", line=3),
     violations=(Violation(rule="r", severity=Severity.WARNING, line=1, column=2, message="m"),),
     artifacts=(Artifact(name="a.txt", size=1, sha256="00"),),
@@ -78,6 +79,8 @@ def test_data_of_an_older_version_gets_defaults_and_of_a_newer_one_loses_what_we
         ("displays", {}),
         ("displays", "abc"),
         ("displays", [1]),
+        ("displays.0.data", "x"),
+        ("displays.0.active", {}),
         ("error", []),
         ("error", {"type": "T"}),
         ("error.line", True),

@@ -270,7 +270,7 @@ class TestAsync:
         assert [item.status for item in kept] == [Status.CANCELLED]
 
     def test_cancelling_a_task_that_waits_for_a_thread_does_not_wait(self, monkeypatch):
-        monkeypatch.setattr("hotcell.executor._ASYNC_THREADS", 1)
+        monkeypatch.setattr("hotcell.threads._MOST_THREADS", 1)
         go_on = threading.Event()
 
         async def main() -> None:

@@ -70,6 +70,7 @@ class TestTheKey:
         "two globs": {"artifacts": ("*.png", "*")},
         "one glob of both": {"artifacts": ("*.png,*",)},
         "filename": {"filename": "<other>"},
+        "number": {"number": 1},
         "seed": {"deterministic": Deterministic(seed=1)},
         "clock": {"deterministic": Deterministic(clock=0)},
         "policy": {"policy": Policy.permissive()},
@@ -103,7 +104,7 @@ class TestTheKey:
         """A field that a later version adds must not be forgotten: this test then asks what it is."""
         tried = set().union(*self.DIFFERENT.values())
         assert {field.name for field in dataclasses.fields(RunRequest)} - tried == _NOT_IN_KEY
-        assert key(cancellation=Cancellation()) == key()
+        assert key(cancellation=Cancellation(), observer=object()) == key()
 
     def test_a_file_is_known_by_what_is_in_it_wherever_it_comes_from(self, tmp_path: Path):
         path = tmp_path / "x"
@@ -418,6 +419,14 @@ class TestTheStep:
         cache = MemoryCache()
         Executor(Slow(), cache=cache).execute("1", files={"a": path})
         assert len(cache) == 0
+
+    def test_what_may_call_the_host_is_never_kept(self):
+        """A tool may answer otherwise the next time; the request that has one does not even look."""
+        sandbox = Scripted()
+        executor = Executor(sandbox, cache=MemoryCache())
+        request = executor._pipeline.request
+        executor._pipeline.request = lambda *given: dataclasses.replace(request(*given), tools=object())
+        assert [executor.execute("1").cached for _ in range(2)] == [False, False]
 
     def test_a_store_that_fails_costs_speed_and_nothing_else(self, caplog: pytest.LogCaptureFixture):
         class Broken:

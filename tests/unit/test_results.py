@@ -17,6 +17,7 @@ from hotcell.results import (
     SCHEMA_VERSION,
     Artifact,
     CheckReport,
+    Display,
     ErrorInfo,
     ExecutionResult,
     IsolationLevel,
@@ -33,7 +34,8 @@ from hotcell.results import (
 KEYS = {
     "": "schema success status reason decided_by stdout stderr value value_repr displays error violations redactions "
     "artifacts notes usage timings sandbox execution_id code_sha256 cached",
-    "error": "type message traceback line source_line",
+    "displays": "data active",
+    "error": "type message traceback line cell source_line",
     "violations": "rule severity line column message fix source_line",
     "redactions": "kind where count",
     "artifacts": "name size sha256 media_type",
@@ -76,8 +78,9 @@ RESULTS = st.builds(
     stderr=TEXT,
     value=JSON_DATA,
     value_repr=st.none() | TEXT,
-    displays=several(st.dictionaries(TEXT, TEXT, max_size=2)),
-    error=st.none() | st.builds(ErrorInfo, type=TEXT, message=TEXT, traceback=TEXT, line=NUMBERS, source_line=TEXT),
+    displays=several(st.builds(Display, data=st.dictionaries(TEXT, JSON_DATA, max_size=2), active=several(TEXT))),
+    error=st.none()
+    | st.builds(ErrorInfo, type=TEXT, message=TEXT, traceback=TEXT, line=NUMBERS, cell=NUMBERS, source_line=TEXT),
     violations=several(VIOLATIONS),
     redactions=several(st.builds(Redaction, kind=TEXT, where=TEXT, count=NUMBERS)),
     artifacts=several(
@@ -162,16 +165,16 @@ def test_a_result_is_frozen() -> None:
 
 
 def test_changing_the_dict_does_not_change_the_result() -> None:
-    result = ExecutionResult(
-        status=Status.OK, reason="", decided_by="code", notes=("a",), displays=({"text/plain": "x"},)
-    )
+    shown = Display(data={"text/plain": "x"})
+    result = ExecutionResult(status=Status.OK, reason="", decided_by="code", notes=("a",), displays=(shown,))
     data = result.to_dict()
     data["notes"].append("b")
     data["usage"]["wall_seconds"] = 99
-    data["displays"][0]["text/plain"] = "y"
+    data["displays"][0]["data"]["text/plain"] = "y"
+    assert shown.data == {"text/plain": "x"}
     assert result.to_dict()["notes"] == ["a"]
     assert result.usage.wall_seconds == 0
-    assert result.displays[0]["text/plain"] == "x"
+    assert result.displays[0].data["text/plain"] == "x"
 
 
 def test_statuses_are_closed() -> None:

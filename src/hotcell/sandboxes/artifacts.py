@@ -64,7 +64,7 @@ class _Collector:
         while waiting:
             parts = waiting.pop()
             try:
-                handle = _open_directory(directory, parts)
+                handle = open_directory(directory, parts)
             except OSError as error:
                 self.notes.append(f"{'/'.join(parts)} was not looked into: {error.strerror}.")
                 continue
@@ -83,7 +83,7 @@ class _Collector:
     def _visit(self, parent: int, parts: tuple[str, ...], part: str) -> bool:
         """Take the file if it is wanted; returns True for a directory to look into."""
         name = "/".join((*parts, part))
-        if not _is_safe(part):
+        if not is_safe_part(part):
             self.notes.append(f"{name!a} was not collected: its name is not plain text.")
             return False
         try:
@@ -139,7 +139,7 @@ class _Collector:
         return ""
 
 
-def _open_directory(root: int, parts: tuple[str, ...]) -> int:
+def open_directory(root: int, parts: tuple[str, ...]) -> int:
     """Step by step from the root, following no link, so that only one descriptor is held at a time."""
     handle = os.dup(root)
     for part in parts:
@@ -151,6 +151,6 @@ def _open_directory(root: int, parts: tuple[str, ...]) -> int:
     return handle
 
 
-def _is_safe(part: str) -> bool:
+def is_safe_part(part: str) -> bool:
     # Bytes that are not UTF-8 come as lone surrogates, which are not printable either.
     return part.isprintable() and part not in ("", ".", "..") and "/" not in part and "\\" not in part

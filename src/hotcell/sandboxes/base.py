@@ -8,18 +8,21 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from hotcell.config import SandboxConfig
 from hotcell.determinism import Deterministic
 from hotcell.results import Artifact, ErrorInfo, IsolationLevel, SandboxInfo, Status, Usage
+
+if TYPE_CHECKING:
+    from hotcell.sandboxes.files import WorkFiles
 
 
 class Cancellation:
     """Lets another thread give up on one execution. Safe to call from anywhere, any number of times."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream that is let go of, anywhere, cancels
         self._actions: list[Callable[[], None]] = []
         self.cancelled = False
 
@@ -41,6 +44,45 @@ class Cancellation:
         action()
 
 
+class Observer(Protocol):
+    """Hears what a cell does while it does it. Called by the thread that runs the execution; must not wait."""
+
+    def output(self, stream: str, data: bytes) -> None:
+        """A piece of ``stdout`` or ``stderr``, as it came."""
+
+    def display(self, bundle: Mapping[str, Any]) -> None:
+        """A MIME bundle that the code shows."""
+
+    def tool_called(self, call: Mapping[str, Any]) -> None:
+        """A tool is being called: ``number``, ``name``, ``arguments``."""
+
+    def tool_returned(self, record: Mapping[str, Any]) -> None:
+        """That call has its answer: ``number``, ``name``, ``outcome``, ``error``, ``seconds``."""
+
+    def tick(self) -> None:
+        """Called 50 times a second, whether the cell is silent or not."""
+
+    def is_behind(self) -> bool:
+        """True while its reader is too slow: the cell is not read from, and its clock stands still for a while."""
+
+
+class ToolHost(Protocol):
+    """The host functions that one execution may call."""
+
+    def announce(self) -> list[dict[str, Any]]:
+        """What the worker needs to make functions of them: JSON data."""
+
+    def start(self, call: Mapping[str, Any], done: Callable[[Mapping[str, Any], bytes], None]) -> Mapping[str, Any]:
+        """Begin a call that a worker asks for, which is hostile data; returns at once what is known of the call.
+
+        ``done`` gets what came of it and the answer, JSON, from any thread, exactly once.
+        """
+
+    @property
+    def is_working(self) -> bool:
+        """True while at least one call is under way."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """One piece of code that the validators have passed, and what it is to be given."""
@@ -58,7 +100,13 @@ class RunRequest:
     deterministic: Deterministic | None = None
     """Make a second run come to the same; only for a sandbox that ``supports_determinism``."""
     filename: str = "<cell>"
-    """The name that tracebacks show."""
+    """The name that tracebacks show; a session's cells are named by their number instead."""
+    number: int = 0
+    """The cell's number in its session, from 1."""
+    tools: ToolHost | None = None
+    """Functions of the host that the code finds defined."""
+    observer: Observer | None = None
+    """Who hears what happens before it is over."""
     cancellation: Cancellation = field(default_factory=Cancellation)
 
 
@@ -74,6 +122,8 @@ class RunOutcome:
     value: Any = None
     value_repr: str | None = None
     error: ErrorInfo | None = None
+    displays: tuple[Mapping[str, Any], ...] = ()
+    """MIME bundles as the worker sent them."""
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[str, ...] = ()
     reproducible: bool = False
@@ -81,6 +131,35 @@ class RunOutcome:
     usage: Usage = field(default_factory=Usage)
     acquire_seconds: float = 0.0
     run_seconds: float = 0.0
+
+
+class SandboxSession(ABC):
+    """A cell that lives through many runs of one caller. One run at a time; ``close`` may come from anywhere."""
+
+    @property
+    @abstractmethod
+    def lost(self) -> str:
+        """Why its state is gone, in one sentence; empty while it is there."""
+
+    @abstractmethod
+    def run(self, request: RunRequest) -> RunOutcome:
+        """Run the code where the earlier runs left off. Raises SessionLost, or SandboxError for our own failures."""
+
+    @property
+    @abstractmethod
+    def files(self) -> WorkFiles:
+        """Its work directory. Raises SessionLost."""
+
+    def fork(self, *, keep_random: bool = False) -> SandboxSession:
+        """An independent copy of it: memory, files, limits. Asked only of what was opened as branchable.
+
+        ``keep_random`` lets the copy draw the same random numbers; else it has random state of its own.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it, and every trace of it. May be called twice."""
 
 
 class Sandbox(ABC):
@@ -91,6 +170,26 @@ class Sandbox(ABC):
 
     required_policy: ClassVar[str | None] = None
     """The name of the only policy it accepts; None means any."""
+
+    supports_streaming: ClassVar[bool] = False
+    """Output, displays and tool calls are told while the code runs."""
+
+    supports_files: ClassVar[bool] = False
+    """It has a work directory: ``files`` go in, ``artifacts`` come out."""
+
+    supports_displays: ClassVar[bool] = False
+    """Plots and tables come out as MIME bundles."""
+
+    supports_tools: ClassVar[bool] = False
+    """The code may call functions of the host."""
+
+    supports_sessions: ClassVar[bool] = False
+    """``open_session`` gives a cell that keeps its state between runs."""
+
+    @property
+    def supports_fork(self) -> bool:
+        """A session can be split into independent copies. It may depend on the host: this may start the sandbox."""
+        return False
 
     @property
     @abstractmethod
@@ -116,6 +215,14 @@ class Sandbox(ABC):
     @abstractmethod
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code once. Raises SandboxError for our own failures, never for what the code does."""
+
+    def open_session(self, first: RunRequest, *, branchable: bool = False) -> SandboxSession:
+        """A cell for many runs under the limits and names of ``first``, which has no code.
+
+        ``branchable`` if it is to be forked. Asked only where ``supports_sessions``. Raises SandboxError, and
+        ConfigurationError for what it does not support.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:

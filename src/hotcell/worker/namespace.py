@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
+from hotcell.worker import displays
+
 _REAL_IMPORT = builtins.__import__
 _REAL_INPUT = builtins.input
 _NAMES_SHOWN = 40
@@ -55,7 +57,13 @@ def read_line(prompt: object = "") -> str:
         raise EOFError(message) from None
 
 
-_CURATED: dict[str, Any] = {**builtins.__dict__, "exit": leave, "quit": leave, "input": read_line}
+_CURATED: dict[str, Any] = {
+    **builtins.__dict__,
+    "exit": leave,
+    "quit": leave,
+    "input": read_line,
+    "display": displays.display,
+}
 
 
 def _refusal(name: str, policy: str) -> Callable[..., NoReturn]:

@@ -1,8 +1,9 @@
 """Runs one piece of code and says what became of it, as JSON data.
 
-``run`` is for a process that exists for this cell alone: it takes over ``__main__`` and ends as Python ends.
-``run_in`` leaves the process around the cell as it was. Whatever the report says is told from inside, so the other side
-treats it as hostile; what is grabbed at import time here is for honest code that patches a module, not for security.
+``run`` is for a process that exists for this piece alone: it takes over ``__main__`` and ends as Python ends.
+``run_in`` runs one in a module that may have run others, and leaves the process around it as it was. Whatever the
+report says is told from inside, so the other side treats it as hostile; what is grabbed at import time here is for
+honest code that patches a module, not for security.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, NoReturn
+from types import CodeType, ModuleType
+from typing import Any, NoReturn, Protocol
 
-from hotcell.worker import determinism, namespace, streams, tracebacks, values
+from hotcell.worker import awaiting, determinism, displays, namespace, streams, tracebacks, values
 from hotcell.worker.tracebacks import Source
 
-_NOTHING = object()
 _EXIT_CODE: Any = SystemExit.__dict__["code"]
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
 _RECURSION_LIMIT = sys.getrecursionlimit()
 _RESERVE_BYTES = 4 << 20
 # The real ones: the code may replace the names in sys, threading and atexit.
@@ -48,7 +49,17 @@ def prepare() -> None:
     _forget_exit_functions()
 
 
-def run(request: Mapping[str, Any]) -> dict[str, Any]:
+class Outlet(Protocol):
+    """The ways out of a cell besides its streams."""
+
+    def display(self, bundle: dict[str, Any]) -> None:
+        """Show a MIME bundle."""
+
+    def exchange(self, call: dict[str, Any]) -> dict[str, Any]:
+        """Call a host tool and wait for its answer."""
+
+
+def run(request: Mapping[str, Any], outlet: Outlet | None = None) -> dict[str, Any]:
     """Run ``request["code"]`` as the ``__main__`` of this process. Returns the report; see ``run_in`` for its keys.
 
     Then, as at the end of any Python program: non-daemon threads are joined, ``atexit`` functions called, streams
@@ -56,19 +67,25 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     also says whether a second run would come to the same: ``reproducible``.
     """
     source = Source(request["code"], request.get("filename", "<cell>"))
-    module = namespace.make_module(request["namespace"], request["context"], source.filename)
-    _previous_main.append(sys.modules["__main__"])  # kept alive: its functions may be on our stack
-    sys.modules["__main__"] = module
-    sys.argv = [source.filename]
-    sys.path.insert(0, os.getcwd())  # as for a script: modules among its files can be imported
+    module = become_main(request, source.filename)
     settings = request.get("deterministic")
     watch = determinism.apply(settings) if settings else None
     owner, before = _getpid(), _exit_work()
-    report = run_in(module, source, request, at_end=lambda: _end_as_python_does(before))
+    report = run_in(module, source, request, outlet=outlet, at_end=lambda: _end_as_python_does(before))
     if _getpid() != owner:
-        _leave_forked_child(report)
+        leave_forked_child(report)
     streams.flush_streams()
     return {**report, "reproducible": watch.reproducible} if watch else report
+
+
+def become_main(request: Mapping[str, Any], filename: str) -> ModuleType:
+    """A module for the request's code, which is this process's ``__main__`` from now on."""
+    module = namespace.make_module(request["namespace"], request["context"], filename)
+    _previous_main.append(sys.modules["__main__"])  # kept alive: its functions may be on our stack
+    sys.modules["__main__"] = module
+    sys.argv = [filename]
+    sys.path.insert(0, os.getcwd())  # as for a script: modules among its files can be imported
+    return module
 
 
 def run_in(
@@ -76,10 +93,15 @@ def run_in(
     source: Source,
     request: Mapping[str, Any],
     *,
+    outlet: Outlet | None = None,
     at_end: Callable[[], None] | None = None,
+    at_last: Callable[[], None] | None = None,
     stop: type[BaseException] | None = None,
 ) -> dict[str, Any]:
-    """Run the source in the module's namespace; ``at_end`` is called between the code and the report.
+    """Run the source in the module's namespace; ``at_end`` is called between the code and the report, ``at_last`` when
+    the report is made.
+
+    Without an ``outlet`` nothing is shown and there are no host tools.
 
     An exception of the class ``stop`` is not the code's doing but ours to end it, and is raised on.
 
@@ -87,20 +109,23 @@ def run_in(
     ``tracebacks.describe``) and ``memory_error``. It can be written as JSON without NaN. Raises nothing else.
     """
     source.register()
-    value, error = _execute(request["code"], source, module.__dict__, request["context"])
+    if outlet is not None:
+        displays.start(outlet.display, request["figure_formats"], request["display_bytes"])
+    value, error = _execute(request["code"], source, module.__dict__)
     _set_trace(None)
     _set_profile(None)
     _set_recursion_limit(max(_RECURSION_LIMIT, sys.getrecursionlimit()))
     if error is not None and type(error) is stop:
         raise error
+    ends = (at_end, at_last)
     try:
-        return _finish(value, error, source, request, at_end)
+        return _finish(value, error, source, request, ends)
     except BaseException as late:  # a timer, a signal handler or a thread of the cell hit us, or it broke the builtins
         if type(late) is stop:
             raise
     builtins.__dict__.update(_BUILTINS)
     try:
-        return _finish(value, error, source, request, at_end)
+        return _finish(value, error, source, request, ends)
     except BaseException as late:
         if type(late) is stop:
             raise
@@ -112,35 +137,44 @@ def _finish(
     error: BaseException | None,
     source: Source,
     request: Mapping[str, Any],
-    at_end: Callable[[], None] | None,
+    ends: tuple[Callable[[], None] | None, Callable[[], None] | None],
 ) -> dict[str, Any]:
-    report = None if error is None else _failure(error, source)
+    at_end, at_last = ends
+    displays.finish(value, error)
+    report = None if error is None else failure(error, source)
     if at_end is not None:
         at_end()
-    return report or _success(value, request["value_bytes"])
+    report = report or _success(value, request["value_bytes"])
+    if at_last is not None:
+        at_last()
+    return report
 
 
-def _execute(
-    text: str, source: Source, names: dict[str, Any], context: Mapping[str, Any]
-) -> tuple[Any, BaseException | None]:
+def _execute(text: str, source: Source, names: dict[str, Any]) -> tuple[Any, BaseException | None]:
     """The value of the last expression or, when there is none, of ``result``; or what was raised instead."""
+    before = names.get("result")  # from the context, or from an earlier cell
     try:
         # dont_inherit: the __future__ imports of this file are not the cell's.
         tree: Any = compile(text, source.filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        body = compile(tree, source.filename, "exec", dont_inherit=True) if tree.body else None
-        final = compile(ast.Expression(last.value), source.filename, "eval", dont_inherit=True) if last else None
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        body = compile(tree, source.filename, "exec", flags, dont_inherit=True) if tree.body else None
+        final = compile(ast.Expression(last.value), source.filename, "eval", flags, dont_inherit=True) if last else None
         del tree, last
         if body is not None:
-            exec(body, names)  # noqa: S102  # this is the product
-        value = None if final is None else eval(final, names)  # noqa: S307  # so is this
-        if value is None:
+            _evaluate(body, names)
+        value = None if final is None else _evaluate(final, names)
+        if value is None and names.get("result") is not before:
             value = names.get("result")
-            if value is context.get("result", _NOTHING):
-                value = None
         return value, None
     except BaseException as error:  # noqa: BLE001  # whatever the code raises is its result
         return None, error
+
+
+def _evaluate(code: CodeType, names: dict[str, Any]) -> Any:
+    value = eval(code, names)  # noqa: S307  # this is the product
+    # Code with ``await`` outside a function gives a coroutine instead of running.
+    return awaiting.run(value) if code.co_flags & _COROUTINE else value
 
 
 def _success(value: Any, value_bytes: int) -> dict[str, Any]:
@@ -148,10 +182,11 @@ def _success(value: Any, value_bytes: int) -> dict[str, Any]:
     return _report("ok", 0, value=data, value_repr=text)
 
 
-def _failure(error: BaseException, source: Source) -> dict[str, Any]:
+def failure(error: BaseException, source: Source) -> dict[str, Any]:
+    """The report for code that ended with ``error``. Never raises."""
     if issubclass(type(error), SystemExit):
         return _exit(error, source)
-    failed_allocation = tracebacks.is_failed_allocation(error, source)
+    failed_allocation = tracebacks.is_failed_allocation(error)
     if failed_allocation:
         _reserve.clear()
         tracebacks.release_frames(error)
@@ -194,7 +229,7 @@ def _end_as_python_does(before: tuple[int, int, int]) -> None:
         streams.write_error(f"Exception ignored at exit: {tracebacks.type_name(error)}")
 
 
-def _leave_forked_child(report: dict[str, Any]) -> NoReturn:
+def leave_forked_child(report: dict[str, Any]) -> NoReturn:
     """The code forked and let the child run to its end. There is one report, and it is the parent's."""
     if report["outcome"] == "error":
         streams.write_error(report["error"]["traceback"].rstrip("\n"))

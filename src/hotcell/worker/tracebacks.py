@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ _SOURCE_LINE_CHARS = 200
 _FRAMES_PER_END = 500
 _CHAIN = 20
 _RAISE = opmap["RAISE_VARARGS"]
+_CELL_FILE = re.compile(r'File "(Cell \d+)", line')
+"""A cell of a session is no file."""
 
 # A subclass can shadow these with properties that lie or raise; the base's descriptors cannot be shadowed.
 _TRACEBACK: Any = BaseException.__dict__["__traceback__"]
@@ -28,12 +31,20 @@ _MEMBERS: Any = BaseExceptionGroup.__dict__["exceptions"]
 _TYPE_NAME: Any = type.__dict__["__name__"]
 
 
-class Source:
-    """The text of a cell, known to ``linecache`` as ``filename`` and shown to people as ``shown``."""
+_sources: dict[str, Source] = {}
+"""The texts that run in this process, by file name: in a session, those of all its cells."""
 
-    def __init__(self, text: str, filename: str, shown: str | None = None) -> None:
+
+class Source:
+    """The text of a cell, known to ``linecache`` as ``filename`` and shown to people as ``shown``.
+
+    ``number`` is the cell's in its session; 0 outside of one.
+    """
+
+    def __init__(self, text: str, filename: str, shown: str | None = None, number: int = 0) -> None:
         self.filename = filename
         self.shown = shown or filename
+        self.number = number
         # Python ends lines at these only; str.splitlines() knows more, and would shift the numbers.
         plain = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
         self.lines = [line + "\n" for line in plain.split("\n")]
@@ -41,10 +52,12 @@ class Source:
     def register(self) -> None:
         """Let tracebacks, ``inspect`` and ``warnings`` find the lines."""
         linecache.cache[self.filename] = (len(self.lines), None, self.lines, self.filename)
+        _sources[self.filename] = self
 
     def forget(self) -> None:
         """Undo ``register``."""
         linecache.cache.pop(self.filename, None)
+        _sources.pop(self.filename, None)
 
     def line(self, number: int) -> str:
         """One line, 1-based, stripped and shortened; empty when there is none."""
@@ -58,19 +71,20 @@ def describe(error: BaseException, source: Source) -> dict[str, Any]:
     kind = type_name(error)
     # str() of a SyntaxError repeats the file and line, which have fields of their own.
     message = safe_text(error.msg) if _is_syntax_error(error) else safe_text(error)
-    number = _user_line(error, source)
-    line = source.line(number)
+    place, number = _user_line(error, source)
+    line = place.line(number)
     try:
         _trim(error)
         text = _format(error, source)
     except BaseException:  # noqa: BLE001  # an exception of the cell's making may do anything while it is looked at
-        where = f'  File "{source.shown}", line {number}\n    {line}\n' if number else ""
+        where = f'  File "{place.shown}", line {number}\n    {line}\n' if number else ""
         text = f"Traceback (most recent call last):\n{where}{kind}: {message}\n"
     return {
         "type": encodable(kind[:_SOURCE_LINE_CHARS]),
         "message": encodable(_cut(message, _MESSAGE_CHARS // 4, _MESSAGE_CHARS)),
         "traceback": encodable(_cut(text, _HEAD_CHARS, _TRACEBACK_CHARS)),
         "line": number,
+        "cell": place.number if number else 0,
         "source_line": encodable(line),
     }
 
@@ -93,11 +107,11 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def is_failed_allocation(error: BaseException, source: Source) -> bool:
+def is_failed_allocation(error: BaseException) -> bool:
     """Whether it is a MemoryError that nobody in the cell raised by hand."""
     if not issubclass(type(error), MemoryError):
         return False
-    entry = _innermost(error, source)
+    entry = _innermost(error)
     return entry is None or entry.tb_lasti < 0 or entry.tb_frame.f_code.co_code[entry.tb_lasti] != _RAISE
 
 
@@ -113,25 +127,26 @@ def _entries(error: BaseException) -> Iterator[TracebackType]:
         entry = entry.tb_next
 
 
-def _innermost(error: BaseException, source: Source) -> TracebackType | None:
-    """Where in the cell's own text it happened. Keeps no list, as memory may be what ran out."""
+def _innermost(error: BaseException) -> TracebackType | None:
+    """Where in the cells' own text it happened. Keeps no list, as memory may be what ran out."""
     found = None
     for entry in _entries(error):
-        if entry.tb_frame.f_code.co_filename == source.filename:
+        if entry.tb_frame.f_code.co_filename in _sources:
             found = entry
     return found
 
 
-def _user_line(error: BaseException, source: Source) -> int:
-    entry = _innermost(error, source)
+def _user_line(error: BaseException, source: Source) -> tuple[Source, int]:
+    """The innermost text and line of the cells' own; line 0 when unknown."""
+    entry = _innermost(error)
     if entry is not None:
-        return entry.tb_lineno or 0
+        return _sources[entry.tb_frame.f_code.co_filename], entry.tb_lineno or 0
     if not _is_syntax_error(error):
-        return 0
+        return source, 0
     # Its fields can be set to anything.
     filename: object = error.filename
     number: object = error.lineno
-    return number if type(filename) is str and filename == source.filename and type(number) is int else 0
+    return source, number if type(filename) is str and filename == source.filename and type(number) is int else 0
 
 
 def _is_syntax_error(error: BaseException) -> TypeGuard[SyntaxError]:
@@ -181,10 +196,12 @@ def _format(error: BaseException, source: Source) -> str:
             continue
         seen.add(id(part))
         for frame in part.stack:
-            frame.filename = source.shown if frame.filename == source.filename else _short(frame.filename, prefixes)
+            cell = _sources.get(frame.filename)
+            frame.filename = cell.shown if cell else _short(frame.filename, prefixes)
         _show_source(part, source)
         pending += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
-    return "".join(report.format())
+    text = "".join(report.format())
+    return _CELL_FILE.sub(r"\1, line", text) if source.number else text
 
 
 def _show_source(part: Any, source: Source) -> None:

@@ -2,21 +2,28 @@
 
 None, bool, int, str    as they are (an int of more than 4,300 digits: a note of its size)
 float                   as it is; NaN and the infinities become null, as in pandas and JavaScript
-list, tuple, range, deque, dict views    list
+list, tuple, range, deque, array, dict views    list
 set, frozenset          list, sorted where its items can be
-dict, mappings          object; keys that are not strings become their JSON text, or their repr
+dict, mappingproxy      object; a key that is no string becomes its JSON text, and a container its repr; a second key
+                        of the same name gets a number: {1: "a", "1": "b"} is {"1": "a", "1 (2)": "b"}
 dataclass, namedtuple   object, by field name
 Enum                    its value
-datetime, date, time    ISO 8601 text
+datetime, date, time    ISO 8601 text, with the offset from UTC where it is known
 timedelta               seconds, as a number
-Decimal, Fraction, UUID, Path, complex    text
+Decimal, Fraction, UUID, Path, complex    text; a Decimal that is not finite becomes null
 bytes, bytearray        Base64 text
-numpy scalar, array     number, nested lists
-pandas Timestamp, Index, Series, DataFrame   text; list; {name, index, data}; {columns, index, data, shape}
+numpy scalar, array     as what it holds; nested lists; a record is an object by field name, what is masked is null
+numpy datetime64, timedelta64    ISO 8601 text; seconds, as a number, but months, years and no unit as text; NaT is null
+pandas NA, NaT          null
+pandas Timestamp, Timedelta, Period, Interval    text; seconds, as a number; text; text
+pandas Index, Categorical and other arrays       list; a row of a MultiIndex is a list itself
+pandas Series           {name, index, data}
+pandas DataFrame        {columns, index, data, shape}: rows in data, 10,000 at most; shape has the number of all
 anything else           its repr as text when inside a container; alone, no value but its repr
 
-A value that does not fit ``value_bytes`` as JSON has only a repr. Nothing is called on a subclass of a builtin but the
-builtin's own methods, so a subclass cannot lie about its content.
+An object inside itself is the text ``<cycle>``; what lies deeper than 50 levels is ``<too deep>``. A value that does
+not fit ``value_bytes`` as JSON has only a repr. Nothing is called on a subclass of a builtin but the builtin's own
+methods, so a subclass cannot lie about its content.
 """
 
 from __future__ import annotations
@@ -42,11 +49,11 @@ _dumps = json.dumps
 _MRO: Any = type.__dict__["__mro__"]
 
 
-class _TooLarge(Exception):
+class TooLarge(Exception):
     """The value does not fit."""
 
 
-class _Opaque(Exception):
+class _Opaque(ValueError):
     """The value has no JSON form."""
 
 
@@ -55,14 +62,24 @@ def convert(value: Any, value_bytes: int) -> tuple[Any, str | None]:
     if value is None:
         return None, None
     try:
-        data = _Converter(value_bytes).convert(value, 0)
-        if len(_dumps(data, ensure_ascii=False, allow_nan=False).encode()) > value_bytes:
-            raise _TooLarge
-    except _TooLarge:
+        data, _ = measure(value, value_bytes)
+    except TooLarge:
         return None, short_repr(value, _bounded.repr)
     except BaseException:  # noqa: BLE001  # the cell's own methods ran; also _Opaque
         return None, short_repr(value, repr)
     return data, short_repr(value, repr)
+
+
+def measure(value: Any, most_bytes: int) -> tuple[Any, int]:
+    """The JSON data, and its size as JSON text in bytes.
+
+    Raises TooLarge when it does not fit, ValueError when there is none, or whatever the cell's own objects raise.
+    """
+    data = _Converter(most_bytes).convert(value, 0)
+    size = len(_dumps(data, ensure_ascii=False, allow_nan=False).encode())
+    if size > most_bytes:
+        raise TooLarge
+    return data, size
 
 
 def short_repr(value: Any, function: Callable[[Any], str], most: int = _REPR_CHARS) -> str:
@@ -93,7 +110,7 @@ class _Converter:
         self._inside: set[int] = set()
 
     def convert(self, value: Any, depth: int) -> Any:
-        """JSON data. Raises _TooLarge or _Opaque, or whatever the cell's own objects raise."""
+        """JSON data. Raises TooLarge or _Opaque, or whatever the cell's own objects raise."""
         plain, parts = _treatment(type(value))
         if plain is not None:
             return self._scalar(plain(value))
@@ -121,12 +138,12 @@ class _Converter:
     def _spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise _TooLarge
+            raise TooLarge
 
     def _expect(self, count: int) -> None:
         """So many items are coming, of at least two bytes each: better to know before a library copies them."""
         if count * 2 > self._left:
-            raise _TooLarge
+            raise TooLarge
 
     def items(self, values: Iterable[Any], depth: int) -> list[Any]:
         self._spend(2)
@@ -142,12 +159,21 @@ class _Converter:
 
     def mapping(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
         self._spend(2)
-        return {self._key(key): self.convert(item, depth) for key, item in pairs}
+        data: dict[str, Any] = {}
+        taken: dict[str, int] = {}
+        for key, item in pairs:
+            name = wanted = self._key(key, depth)
+            while name in data:
+                taken[wanted] = taken.get(wanted, 1) + 1
+                name = f"{wanted} ({taken[wanted]})"
+            data[name] = self.convert(item, depth)
+        return data
 
-    def _key(self, key: Any) -> str:
-        plain, _ = _treatment(type(key))
-        data = short_repr(key, repr, _INNER_REPR_CHARS) if plain is None else plain(key)
-        if type(data) is not str:
+    def _key(self, key: Any, depth: int) -> str:
+        data = key if type(key) is str else self.convert(key, depth)
+        if type(data) is list or type(data) is dict:
+            data = short_repr(key, repr, _INNER_REPR_CHARS)
+        elif type(data) is not str:
             data = _dumps(data)
         self._spend(len(data) + 4)
         return encodable(data)
@@ -176,14 +202,33 @@ class _Converter:
 
     def array(self, value: Any, depth: int) -> Any:
         self._expect(value.size)
-        data = value.astype(str).tolist() if value.dtype.kind in "mM" else value.tolist()
-        return self.convert(_without_nat(data) if value.dtype.kind in "mM" else data, depth)
+        kind = value.dtype.kind
+        if value.dtype.names:
+            return self.record(value, depth) if value.ndim == 0 else self.items(value, depth)
+        if kind == "m" and _has_seconds(value.dtype):
+            return self.convert((value / sys.modules["numpy"].timedelta64(1, "s")).tolist(), depth)
+        if kind in "mM":
+            return self.convert(_without_nat(value.astype(str).tolist()), depth)
+        return self.convert(value.tolist(), depth)
 
     def numpy_scalar(self, value: Any, depth: int) -> Any:
-        if value.dtype.kind in "mM":
+        kind = value.dtype.kind
+        if kind == "m" and _has_seconds(value.dtype):
+            return self.convert(float(value / type(value)(1, "s")), depth)
+        if kind in "mM":
             return self.convert(_without_nat(str(value)), depth)
+        if value.dtype.names:
+            return self.record(value, depth)
         plain = value.item()
-        return self.convert(float(value) if type(plain) is type(value) else plain, depth)  # longdouble gives itself
+        if type(plain) is type(value):  # longdouble and clongdouble give themselves
+            plain = complex(value) if kind == "c" else float(value)
+        return self.convert(plain, depth)
+
+    def record(self, value: Any, depth: int) -> Any:
+        return self.mapping(((name, value[name]) for name in value.dtype.names), depth)
+
+    def text(self, value: Any, _: int) -> Any:
+        return self._scalar(str.__str__(str(value)))
 
     def index(self, value: Any, depth: int) -> Any:
         self._expect(len(value))
@@ -200,6 +245,11 @@ class _Converter:
         rows = [list(row) for row in zip(*columns, strict=True)]
         parts = [("columns", top.columns), ("index", top.index), ("data", rows), ("shape", list(value.shape))]
         return self.mapping(parts, depth)
+
+
+def _has_seconds(dtype: Any) -> bool:
+    """A timedelta in months, in years or without a unit cannot be told in seconds."""
+    return sys.modules["numpy"].datetime_data(dtype)[0] not in ("Y", "M", "generic")
 
 
 def _without_nat(data: Any) -> Any:
@@ -251,6 +301,8 @@ _NAMED: dict[tuple[str, str], Callable[[Any, Any], Any]] = {
     ("fractions", "Fraction"): lambda kind, value: kind.__str__(value),
     ("uuid", "UUID"): lambda kind, value: kind.__str__(value),
     ("pathlib", "PurePath"): lambda kind, value: kind.__str__(value),
+    ("pandas", "Timestamp"): lambda kind, value: kind.isoformat(value),
+    ("pandas", "Timedelta"): lambda kind, value: kind.total_seconds(value),
     ("datetime", "datetime"): lambda kind, value: kind.isoformat(value),
     ("datetime", "date"): lambda kind, value: kind.isoformat(value),
     ("datetime", "time"): lambda kind, value: kind.isoformat(value),
@@ -277,7 +329,10 @@ _NAMED_PARTS: dict[tuple[str, str], _Parts] = {
 _LIBRARY: dict[tuple[str, str], _Parts] = {
     ("numpy", "ndarray"): _Converter.array,
     ("numpy", "generic"): _Converter.numpy_scalar,
+    ("pandas", "Period"): _Converter.text,
+    ("pandas", "Interval"): _Converter.text,
     ("pandas", "Index"): _Converter.index,
+    ("pandas", "ExtensionArray"): _Converter.index,
     ("pandas", "Series"): _Converter.series,
     ("pandas", "DataFrame"): _Converter.frame,
 }

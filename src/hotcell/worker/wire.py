@@ -26,18 +26,30 @@ DATA = 4
 DIRECTORY = 5
 """worker -> us: the work directory's descriptor comes with this frame; sent before the code runs."""
 RESULT = 6
-"""worker -> us: JSON, what ``runner.run`` returned. The last frame."""
+"""worker -> us: JSON, what ``runner`` says became of it. The last frame, but in a session, where requests go on."""
 TOUCH = 7
 """us -> worker, while nobody waits: spend a moment on making the first request quicker, and say READY again."""
+DISPLAY = 8
+"""worker -> us: JSON, a MIME bundle that the code shows."""
+CALL = 9
+"""worker -> us: JSON, a call of a host tool; see ``tools``."""
+RETURN = 10
+"""us -> worker: JSON, the answer to it."""
+FORK = 11
+"""us -> worker, between requests, with descriptors: split in two; the copy says READY on a wire of its own."""
 
 CHUNK = 1 << 20
+CALL_BYTES = 1 << 21
+"""The most that one call of a tool, or its answer, may take."""
+DISPLAY_BYTES = 1 << 25
+"""The most that one display may take; what all of them may is a limit of the execution."""
 MAX_DEPTH = 64
 
-FROM_US = {REQUEST: 1 << 28, DATA: CHUNK, TOUCH: 0}
+FROM_US = {REQUEST: 1 << 28, DATA: CHUNK, TOUCH: 0, RETURN: CALL_BYTES, FORK: 4096}
 
 
 BEFORE_REQUEST = {READY: 0, FAULT: 4096}
-"""What a worker may send while it is prepared; after its request, RESULT is all (and DIRECTORY, received apart)."""
+"""What a worker may send while it is prepared."""
 
 
 class WireError(ValueError):

@@ -375,7 +375,7 @@ def test_a_link_that_took_a_directorys_place_after_it_was_listed_is_not_opened(w
     handle = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with pytest.raises(NotADirectoryError):
-            artifacts._open_directory(handle, tuple(place.split("/")))
+            artifacts.open_directory(handle, tuple(place.split("/")))
     finally:
         os.close(handle)
 

@@ -50,6 +50,8 @@ def test_the_request_says_what_was_asked_for() -> None:
             "context": {"a": [1, None, "ü"]},
             "namespace": {"policy": "p"},
             "value_bytes": 1 << 20,
+            "display_bytes": 16 << 20,
+            "figure_formats": ["png"],
             "files": [],
             "artifacts": False,
         }

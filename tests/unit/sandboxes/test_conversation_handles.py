@@ -205,17 +205,27 @@ def test_a_worker_that_takes_no_files_and_dies_is_a_death() -> None:
 # Getting ready.
 
 
-def test_ready_is_heard_and_brings_its_descriptor() -> None:
-    with played(lambda worker: give(worker, wire.encode(wire.READY), "/dev/null", count=50)) as cell:
-        handle = wait_until_ready(cell)
-        assert os.path.samestat(os.fstat(handle), os.stat("/dev/null"))
-        assert not os.get_inheritable(handle)
-        os.close(handle)
+@pytest.mark.parametrize(("given", "taken"), [(1, 1), (2, 2), (50, 2)])
+def test_ready_is_heard_and_brings_its_descriptors(given: int, taken: int) -> None:
+    with played(lambda worker: give(worker, wire.encode(wire.READY), "/dev/null", count=given)) as cell:
+        handles = wait_until_ready(cell)
+        assert len(handles) == taken
+        for handle in handles:
+            assert os.path.samestat(os.fstat(handle), os.stat("/dev/null"))
+            assert not os.get_inheritable(handle)
+            os.close(handle)
+
+
+def test_descriptors_that_came_before_a_fault_are_closed() -> None:
+    """``played`` counts the descriptors."""
+    frame = wire.encode(wire.FAULT, b"layer seccomp")
+    with played(lambda worker: give(worker, frame, "/dev/null", count=2)) as cell, pytest.raises(SandboxUnavailable):
+        wait_until_ready(cell)
 
 
 def test_ready_may_come_alone() -> None:
     with played(lambda worker: worker.send(wire.encode(wire.READY))) as cell:
-        assert wait_until_ready(cell) == -1
+        assert wait_until_ready(cell) == []
 
 
 def test_a_fault_is_unavailable_and_carries_its_text() -> None:

@@ -25,6 +25,7 @@ LIMITS = jail.Limits(
     disk_bytes=9 << 20,
     disk_files=77,
     cpu_seconds=4,
+    branchable=0,
 )
 BASELINE = (1 << 30, 200 << 20)
 INFINITE = (1 << 64) - 1
@@ -132,7 +133,7 @@ def test_without_a_user_namespace_processes_are_not_limited_by_user() -> None:
 
 
 def test_no_limit_overflows() -> None:
-    huge = jail.Limits(*[INFINITE - 1] * 7)
+    huge = jail.Limits(*[INFINITE - 1] * 7, branchable=0)
     for soft, hard in rlimits(plan(limits=huge, baseline=(1 << 40, 1 << 40))).values():
         assert soft <= hard <= INFINITE
 

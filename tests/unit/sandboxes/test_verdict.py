@@ -232,8 +232,9 @@ def test_every_combination_comes_to_a_verdict(
     status, reason, by = judge(
         end, report=report, ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu_seconds, problem="p"
     )
-    assert by in {"code", "limits", "kernel", "sandbox"}
+    assert by in {"code", "limits", "kernel", "sandbox", "caller"}
+    assert (by == "caller") is (status is Status.CANCELLED) is (end is End.CANCELLED)
     assert reason.isprintable() and reason.isascii() and len(reason) < 300
-    assert status not in {Status.REJECTED, Status.FAILED, Status.CANCELLED}
+    assert status not in {Status.REJECTED, Status.FAILED}
     if status is Status.OK:
         assert end is End.REPORT and report["outcome"] == "ok" and not out_of_memory

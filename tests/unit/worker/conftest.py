@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -24,6 +25,30 @@ report = runner.run(request)
 with open(where, "w", encoding="utf-8") as file:
     json.dump(report, file, allow_nan=False, ensure_ascii=False)
 os._exit(0)
+"""
+
+_SHOWING = """
+import ast, json, sys, traceback
+from hotcell.worker import adaptations, displays
+where, request = sys.argv[1], json.load(open(sys.argv[1], encoding="utf-8"))
+adaptations.install()
+names = {"__name__": "__main__", "display": displays.display}
+shown = []
+for code in request["cells"]:
+    bundles, value, error = [], None, None
+    displays.start(lambda bundle: bundles.append(json.loads(json.dumps(bundle, allow_nan=False))), *request["screen"])
+    tree = ast.parse(code)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    try:
+        exec(compile(tree, "<cell>", "exec"), names)
+        value = last and eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+    except BaseException as raised:
+        error = raised
+        traceback.print_exception(error)
+    displays.finish(value, error)
+    shown.append(bundles)
+with open(where, "w", encoding="utf-8") as file:
+    json.dump(shown, file)
 """
 
 
@@ -71,6 +96,38 @@ def _run(
         text = Path(exchange.name).read_text(encoding="utf-8")
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return Ran(done.stdout.decode(), done.stderr.decode(), json.loads(text))
+
+
+@dataclass
+class Shown:
+    stdout: str
+    stderr: str
+    cells: list[list[dict[str, Any]]]
+    """What each piece of code has shown."""
+
+
+def _show(*cells: str, fonts: str, formats: tuple[str, ...] = ("png",), room: int = 1 << 24) -> Shown:
+    """Run pieces of code one after the other, as in a session, each with a screen of its own."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as exchange, tempfile.TemporaryDirectory() as work:
+        Path(exchange.name).write_text(json.dumps({"cells": cells, "screen": [formats, room]}), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", _SHOWING, exchange.name],
+            capture_output=True,
+            cwd=work,
+            env={"PYTHONPATH": str(_SOURCE), "PATH": "/usr/bin:/bin", "MPLBACKEND": "Agg", "MPLCONFIGDIR": fonts},
+            timeout=60,
+            check=False,
+        )
+        text = Path(exchange.name).read_text(encoding="utf-8")
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return Shown(done.stdout.decode(), done.stderr.decode(), json.loads(text))
+
+
+@pytest.fixture
+def show(tmp_path_factory: pytest.TempPathFactory):
+    """Runs pieces of code in a fresh process and returns what each has shown."""
+    # Where matplotlib keeps its list of fonts, which takes seconds to make.
+    return functools.partial(_show, fonts=str(tmp_path_factory.getbasetemp()))
 
 
 @pytest.fixture

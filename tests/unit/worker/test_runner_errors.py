@@ -26,6 +26,7 @@ def test_type_message_line_and_source_line(fail):
         "message": "division by zero",
         "traceback": "",
         "line": 2,
+        "cell": 0,
         "source_line": "return 1 / x",
     }
     assert error["traceback"].startswith(

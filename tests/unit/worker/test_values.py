@@ -114,6 +114,14 @@ class BadRepr:
         ({1: "a", None: "b", False: "c", 1.5: "d"}, {"1": "a", "null": "b", "false": "c", "1.5": "d"}),
         ({(1, 2): 3}, {"(1, 2)": 3}),
         ({datetime.date(2024, 1, 2): 1}, {"2024-01-02": 1}),
+        ({Colour.RED: 1}, {"red": 1}),
+        ({1: "a", "1": "b"}, {"1": "a", "1 (2)": "b"}),
+        ({float("nan"): 1, None: 2, float("inf"): 3}, {"null": 1, "null (2)": 2, "null (3)": 3}),
+        ({"1 (2)": 0, 1: "a", "1": "b"}, {"1 (2)": 0, "1": "a", "1 (3)": "b"}),
+        (
+            datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=-3))),
+            "2024-01-02T00:00:00-03:00",
+        ),
         (datetime.datetime(2024, 1, 2, 3, 4, tzinfo=datetime.UTC), "2024-01-02T03:04:00+00:00"),
         (datetime.date(2024, 1, 2), "2024-01-02"),
         (datetime.time(3, 4), "03:04:00"),
@@ -268,9 +276,38 @@ class TestLibraries:
             (np.array([object, 1], dtype=object), [repr(object), 1]),
             (np.array(5), 5),
             (np.ma.array([1, 2], mask=[True, False]), [None, 2]),
+            (np.ma.masked, None),
+            (np.array(["2024-02", "NaT"], dtype="M8[M]"), ["2024-02", None]),
+            (np.datetime64(1, "as"), "1970-01-01T00:00:00.000000000000000001"),
+            (np.array([1, "NaT"], dtype="m8[h]"), [3600.0, None]),
+            (np.timedelta64(90, "ms"), 0.09),
+            (np.timedelta64(3, "M"), "3 months"),
+            (np.array([2], dtype="m8[Y]"), ["2 years"]),
+            (np.array([1 + 2j]), ["(1+2j)"]),
+            (np.clongdouble(1 + 2j), "(1+2j)"),
+            (np.array([1], dtype=np.longdouble), [1.0]),
+            (np.array({"a": 1}, dtype=object), {"a": 1}),
+            (np.array([b"\xff"]), ["/w=="]),
+            ({np.int64(1): 2, np.float64("nan"): 3}, {"1": 2, "null": 3}),
         ]
         for value, data in cases:
             assert convert(value, MiB)[0] == data, value
+
+    def test_records_are_objects(self):
+        np = self.np
+        kind = [("a", "i4"), ("b", [("c", "f8"), ("d", "U1", 2)])]
+        row = {"a": 1, "b": {"c": 2.5, "d": ["x", "y"]}}
+        array = np.array([(1, (2.5, ["x", "y"]))], dtype=kind)
+        assert convert(array, MiB)[0] == [row]
+        assert convert(array[0], MiB)[0] == row
+        assert convert(array.reshape(()), MiB)[0] == row
+        assert convert(array.view(np.recarray), MiB)[0] == [row]
+        assert convert(np.ma.array([(1, 2)], mask=[(1, 0)], dtype="i4,i4"), MiB)[0] == [{"f0": None, "f1": 2}]
+
+    def test_an_array_inside_itself_is_a_cycle(self):
+        array = self.np.array([None], dtype=object)
+        array[0] = array
+        assert "<cycle>" in json.dumps(convert(array, MiB)[0])
 
     def test_a_large_array_is_refused_before_it_is_copied(self):
         assert convert(self.np.zeros(10**8), MiB)[0] is None
@@ -288,6 +325,32 @@ class TestLibraries:
         assert convert(frame.columns, MiB)[0] == ["n", "t"]
         assert convert([pd.NaT, pd.NA, pd.Timestamp(0)], MiB)[0] == [None, None, "1970-01-01T00:00:00"]
         assert convert(pd.DataFrame(), MiB)[0] == {"columns": [], "index": [], "data": [], "shape": [0, 0]}
+
+    def test_other_types_of_pandas(self):
+        pd = self.pd
+        cases = [
+            (pd.Period("2024-01", "M"), "2024-01"),
+            (pd.Interval(0, 1), "(0, 1]"),
+            (pd.Timedelta(1, "ns"), 1e-09),
+            (pd.Timestamp("2024-01-01T00:00:00.000000001"), "2024-01-01T00:00:00.000000001"),
+            (pd.Timestamp("2024-01-01", tz="Europe/Oslo"), "2024-01-01T00:00:00+01:00"),
+            (pd.Categorical(["a", None]), ["a", None]),
+            (pd.array([1, None], dtype="Int64"), [1, None]),
+            (pd.MultiIndex.from_tuples([(1, "a"), (2, "b")]), [[1, "a"], [2, "b"]]),
+            (pd.period_range("2024-01", periods=1, freq="M"), ["2024-01"]),
+            (pd.interval_range(0, 1), ["(0, 1]"]),
+            (pd.to_timedelta(["1h", None]), [3600.0, None]),
+            ({pd.Timestamp(0): 1, pd.NaT: 2}, {"1970-01-01T00:00:00": 1, "null": 2}),
+        ]
+        for value, data in cases:
+            assert convert(value, MiB)[0] == data, value
+        for dtype, values in (("boolean", [True, None]), ("string", ["a", None]), ("category", ["a", None])):
+            assert convert(pd.Series(values, dtype=dtype), MiB)[0]["data"] == values
+
+    def test_columns_of_the_same_name_stay_apart(self):
+        frame = self.pd.DataFrame([[1, 2]], columns=["a", "a"])
+        assert convert(frame, MiB)[0] == {"columns": ["a", "a"], "index": [0], "data": [[1, 2]], "shape": [1, 2]}
+        assert convert(frame.T.T.set_axis([("a", 1), ("a", 2)], axis=1), MiB)[0]["columns"] == [["a", 1], ["a", 2]]
 
     def test_a_long_frame_is_cut_and_its_shape_says_so(self):
         data = convert(self.pd.DataFrame({"a": range(20_000)}), MiB)[0]

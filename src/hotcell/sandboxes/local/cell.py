@@ -23,6 +23,10 @@ from hotcell.sandboxes.local.zygote import END
 
 _PAGE = resource.getpagesize()
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+_FREEZE_SECONDS = 1.0
+"""A process is stopped when its turn on a processor comes; honest ones need no more than that."""
+_FREEZE_LOOKS = 3
+_FREEZE_PAUSE_SECONDS = 0.0001
 _CPUCLOCK_SCHED = 2
 """How the kernel numbers the CPU clock of a process; see clock_getcpuclockid(3) in the C library's source."""
 
@@ -47,25 +51,39 @@ class LocalCell:
         self.channel = socket.socket(fileno=handles[0])
         self.alarm = -1
         self.stdout, self.stderr, self.end, self._handle = handles[1:5]
-        self.pid = _pid_of(self._handle)
+        self.pid = pid_of(self._handle)
         self.init = 0
         if len(handles) > 5:
             try:
-                self.init = _pid_of(handles[5])
+                self.init = pid_of(handles[5])
             finally:
-                os.close(handles[5])
+                self._keep_init(handles[5])
         for handle in (self.stdout, self.stderr):
             os.set_blocking(handle, False)
         self.directory = directory
         self.group: Group | None = None
         self._clock = (~self.pid << 3) | _CPUCLOCK_SCHED
         self._cpu_before = 0.0
+        self._measures = False
+        self._stopped: dict[int, int] = {}
+        """In a session between calls: pidfds of what else lives in it."""
         self._seen_seconds: dict[int, float] = {}
         self._dead_seconds = 0.0
         self._ending: Ending | None = None
         self._memory_before = 0
         self.peak_bytes = 0
         self.peak_processes = 1
+
+    def _keep_init(self, handle: int) -> None:
+        os.close(handle)
+
+    def bury(self) -> None:
+        """Its first process is dead: see to it that nothing else of it lives. Here the fork server has done that."""
+
+    def take_handles(self, handles: list[int]) -> None:
+        """What came with its word that it is ready: the filter's listener."""
+        if handles:
+            self.alarm = handles[0]
 
     def read_alarm(self) -> str:
         """The name of the system call that a process in it asked for and waits in; empty when it is gone."""
@@ -80,7 +98,14 @@ class LocalCell:
         return self.read_alarm() if any(event & select.POLLIN for _, event in poller.poll(0)) else ""
 
     def start_measuring(self) -> None:
-        """Remember what it had used when it was only prepared."""
+        """Count from here: at first on top of what preparing it took, in a session on top of the last call."""
+        if self._measures:
+            self._cpu_before += self.cpu_seconds()
+            self.peak_processes = 1
+            if self.group is not None:
+                self.group.start_over()
+            return
+        self._measures = True
         with contextlib.suppress(OSError):  # it is dead; sending the request will tell
             self._cpu_before = time.clock_gettime(self._clock)
         if self.group is None:
@@ -112,22 +137,30 @@ class LocalCell:
         try:
             if self.group is not None:
                 return self.group.tasks() == 1
-            tasks = len(os.listdir(f"/proc/{self.pid}/task"))
-            return tasks <= 1 and not _children(self.pid) and not (self.init and _children(self.init))
+            return len(os.listdir(f"/proc/{self.pid}/task")) <= 1 and self.processes() == [self.pid]
         except OSError:
             return False
 
     def processes(self) -> list[int]:
         """Its processes, by the host's numbers."""
+        return self._walk([self.pid, self.init] if self.init else [self.pid])
+
+    def _walk(self, waiting: list[int]) -> list[int]:
         found: list[int] = []
-        waiting = [self.pid, self.init] if self.init else [self.pid]
+        strangers = self.strangers()
         while waiting:
             pid = waiting.pop()
+            if pid in strangers:
+                continue
             if pid != self.init:
                 found.append(pid)
             with contextlib.suppress(OSError):
                 waiting += _children(pid)
         return found
+
+    def strangers(self) -> frozenset[int]:
+        """Processes that are below its own and not of it."""
+        return frozenset()
 
     def holds_more_than(self, memory_bytes: int) -> bool:
         """True when all its processes together hold more on top of the preloaded heap; counts them on the way."""
@@ -151,15 +184,77 @@ class LocalCell:
 
     def kill(self) -> None:
         """Send SIGKILL; its namespace follows. Harmless when it is dead already or closed."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
         with self._lock, contextlib.suppress(OSError):
             if self._handle >= 0:
-                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+                signal.pidfd_send_signal(self._handle, number)
+
+    def interrupt(self) -> None:
+        """Send SIGINT to its first process, as Ctrl-C does. Harmless when it is dead already or closed."""
+        self._signal(signal.SIGINT)
+
+    def stop(self) -> None:
+        """Send SIGSTOP to its first process, which will stand still when its turn on a processor comes."""
+        self._signal(signal.SIGSTOP)
+
+    def freeze(self) -> None:
+        """Stop every process in it, so that between the calls of a session nothing runs; what evades that is killed."""
+        deadline = time.monotonic() + _FREEZE_SECONDS
+        looks = 0
+        # What was forked while we looked is found by looking again. Nothing can wake a thread that is alone; where
+        # there are several, one that was looked at may be woken by the next, so all are looked at more than once.
+        while looks < _FREEZE_LOOKS:
+            self.stop()
+            if self.is_quiet():
+                if _is_stopped_task(f"/proc/{self.pid}"):
+                    return
+            else:
+                looks = looks + 1 if self._stop_all() else 0
+            if time.monotonic() > deadline:
+                self.kill()
+                return
+            time.sleep(_FREEZE_PAUSE_SECONDS)
+
+    def _stop_all(self) -> bool:
+        """Stop every other process too; True when all of them stood still already."""
+        processes = self.processes()
+        for pid in processes:
+            with contextlib.suppress(OSError):
+                if pid != self.pid and pid not in self._stopped:
+                    self._stopped[pid] = os.pidfd_open(pid)
+        still = all(_is_stopped(pid) for pid in processes)
+        for pid in set(self.processes()) & self._stopped.keys():  # the others' numbers may be somebody else's by now
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._stopped[pid], signal.SIGSTOP)
+        return still
+
+    def thaw(self) -> None:
+        """Let everything go on that ``freeze`` stopped."""
+        stopped, self._stopped = self._stopped, {}
+        for handle in stopped.values():
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(handle, signal.SIGCONT)
+            os.close(handle)
+        self._signal(signal.SIGCONT)
+
+    def is_dead(self) -> bool:
+        """True when it has come to its end, and everything in it; also when it was let go of."""
+        if self.released:
+            return True
+        poller = select.poll()
+        poller.register(self.end, select.POLLIN)
+        return bool(poller.poll(0))
 
     def read_ending(self) -> Ending | None:
         """Its end, once ``end`` is readable; None when the fork server died without a word. May be asked again."""
         if self._ending is None:
-            self._ending = self._decode_ending(os.read(self.end, END.size))
+            self._ending = self._look_at_end()
         return self._ending
+
+    def _look_at_end(self) -> Ending | None:
+        return self._decode_ending(os.read(self.end, END.size))
 
     def _decode_ending(self, data: bytes) -> Ending | None:
         if len(data) != END.size:
@@ -173,7 +268,8 @@ class LocalCell:
         """Let go of every descriptor; it must have been killed before."""
         with self._lock:
             # The numbers are forgotten before they are closed: a second call must not close what others have by then.
-            handles = (self.stdout, self.stderr, self.end, self.alarm, self._handle)
+            handles = (self.stdout, self.stderr, self.end, self.alarm, self._handle, *self._stopped.values())
+            self._stopped = {}
             self.stdout = self.stderr = self.end = self.alarm = self._handle = -1
             self.channel.close()
             for handle in handles:
@@ -187,7 +283,7 @@ class LocalCell:
             self.close()
 
 
-def _pid_of(handle: int) -> int:
+def pid_of(handle: int) -> int:
     for line in Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines():
         if line.startswith("Pid:"):
             return int(line.split()[1])
@@ -200,6 +296,21 @@ def _children(pid: int) -> list[int]:
         with contextlib.suppress(FileNotFoundError):
             found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
     return found
+
+
+def _is_stopped(pid: int) -> bool:
+    """True when each of its threads is, or is dead."""
+    try:
+        return all(_is_stopped_task(f"/proc/{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return True
+
+
+def _is_stopped_task(place: str) -> bool:
+    try:
+        return Path(place, "stat").read_text(errors="replace").rpartition(")")[2][1] in "TZX"
+    except OSError:
+        return True  # it has ended
 
 
 def _waited_for_seconds(pid: int) -> float:

@@ -49,12 +49,16 @@ class Group:
                 )
                 self.write(*swap)
             self._limit_bytes = limit_bytes
-        if self._version == 1:
-            self.write(self._peak, "0")
         # Both files are open from here on, so that later a lack of descriptors cannot come between.
-        self._kills = self._read_kills()
+        self.start_over()
         self.peak_bytes()
         self.write("cgroup.procs", str(pid))
+
+    def start_over(self) -> None:
+        """Count from here, for the next call of a session; version 2 goes on counting its peak."""
+        if self._version == 1:
+            self.write(self._peak, "0")
+        self._kills = self._read_kills()
 
     def write(self, name: str, text: str) -> None:
         """Set one of the group's files."""
@@ -140,12 +144,13 @@ class Groups:
             self._all.append(group)
             return group
 
-    def give_back(self, group: Group) -> None:
-        """Keep it for the next cell; every process that was in it must be dead."""
+    def give_back(self, group: Group, *, is_clean: bool) -> None:
+        """Every process that was in it is dead: keep it for the next cell, unless something is still charged to it."""
         with self._lock:
-            if group.is_fresh:
+            if group.is_fresh and is_clean:
                 self._free.append(group)
-            else:
+                return
+            with contextlib.suppress(OSError):  # a process is still in it: it goes with all the others, at the end
                 group.remove()
                 self._all.remove(group)
 
@@ -179,7 +184,7 @@ def open_groups(name: str) -> Groups | None:
             continue
         groups = Groups(path, version)
         try:
-            groups.give_back(_probe(groups))
+            groups.give_back(_probe(groups), is_clean=True)
         except OSError:
             groups.close()
             continue

@@ -11,22 +11,26 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hotcell
-from hotcell.errors import ConfigurationError, PoolExhausted, SandboxCrashed, SandboxUnavailable
+from hotcell.environments import Environment
+from hotcell.errors import ConfigurationError, EnvironmentFailed, PoolExhausted, SandboxCrashed, SandboxUnavailable
 from hotcell.results import IsolationLevel
 from hotcell.sandboxes.handles import receive
 from hotcell.sandboxes.local import cgroups, leftovers
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.cgroups import Groups
 from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.nested import NestedCell
+from hotcell.sandboxes.local.shells import SHELL, Shell
+from hotcell.sandboxes.local.witness import Witness
 from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 
 _START_TIMEOUT_SECONDS = 120.0
 _ANSWER_TIMEOUT_SECONDS = 30.0
-_MAX_HANDLES = 8
+_MAX_HANDLES = 12
 GROUP_SLACK_BYTES = 64 << 20
 """For copies of the preloaded heap's pages, which the kernel charges to the cell and RLIMIT_DATA does not."""
 
@@ -52,6 +56,7 @@ _ENVIRONMENT = {
 # The application's own copy of the package, whatever else is installed, and nothing that lies beside it.
 _START = """
 import sys
+sys.prefix = sys.exec_prefix = {prefix!r} or sys.prefix
 from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location("hotcell", {file!r})
 sys.modules["hotcell"] = package = module_from_spec(spec)
@@ -66,9 +71,16 @@ class ForkServer:
     """One fork server process and its launcher. Thread-safe. Belongs to the process that made it."""
 
     def __init__(
-        self, preload: Sequence[str], level: IsolationLevel, without: frozenset[str], hash_seed: int | None = None
+        self,
+        preload: Sequence[str],
+        level: IsolationLevel,
+        without: frozenset[str],
+        environment: Environment | None = None,
+        hash_seed: int | None = None,
     ) -> None:
         self.level = level
+        self._environment = environment
+        self._hash_seed = hash_seed
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._asked = 0
@@ -80,7 +92,7 @@ class ForkServer:
         try:
             with theirs:
                 self._make_places(without)
-                self._process = self._spawn(theirs, without, hash_seed)
+                self._process = self._spawn(theirs, without)
             self._shake_hands(preload, without)
         except BaseException as error:
             self.close()
@@ -98,24 +110,36 @@ class ForkServer:
             self.directory = tempfile.mkdtemp(prefix=f"{name}-")
             os.chmod(self.directory, 0o711)  # noqa: S103  # cells pass through it to their own, and cannot list it
 
-    def _spawn(self, control: socket.socket, without: frozenset[str], hash_seed: int | None) -> subprocess.Popen[bytes]:
+    def _spawn(self, control: socket.socket, without: frozenset[str]) -> subprocess.Popen[bytes]:
         supervisor = os.pidfd_open(os.getpid())
-        program = _START.format(file=hotcell.__file__, control=control.fileno(), supervisor=supervisor)
+        prefix = self._environment.prefix if self._environment else None
+        program = _START.format(file=hotcell.__file__, control=control.fileno(), supervisor=supervisor, prefix=prefix)
         try:
             return subprocess.Popen(
-                [sys.executable, *_isolated(hash_seed), "-c", program],
+                [*self._python(), "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[control.fileno(), supervisor],
-                env=_environment(without, hash_seed),
+                env=_environment(without, self._hash_seed),
                 cwd="/",
                 start_new_session=True,  # a terminal's Ctrl-C is the application's to handle
             )
         except OSError as error:
+            if self._environment and not os.path.exists(self._environment.python):
+                raise _start_error("environment", "its Python is gone", self.level, self._environment) from None
             raise PoolExhausted(f"The fork server could not be started: {error}. Free processes or memory.") from error
         finally:
             os.close(supervisor)
+
+    def _python(self) -> list[str]:
+        # -I is -E -P -s, and -E would ignore the seed as well.
+        isolated = ["-I"] if self._hash_seed is None else ["-P", "-s"]
+        if not self._environment:
+            return [sys.executable, *isolated]
+        # -S: a package can ask for code to be run whenever Python starts. Here that would be outside the wall, as the
+        # application; the fork server lets it run when it is inside.
+        return [self._environment.python, *isolated, "-S"]
 
     def _shake_hands(self, preload: Sequence[str], without: frozenset[str]) -> None:
         config: dict[str, Any] = {
@@ -124,6 +148,7 @@ class ForkServer:
             "directory": self.directory,
             "cgroups": [str(self.groups.path)] if self.groups else [],
             "without": sorted(without),
+            "environment": self._environment.prefix if self._environment else None,
         }
         self._control.settimeout(_START_TIMEOUT_SECONDS)
         try:
@@ -136,7 +161,7 @@ class ForkServer:
         except OSError as error:
             raise SandboxUnavailable(f"The fork server ended while it started: {error}.") from error
         if "error" in answer:
-            raise _start_error(answer["kind"], answer["error"], self.level)
+            raise _start_error(answer["kind"], answer["error"], self.level, self._environment)
         self.separate_ids: bool = answer["separate_ids"]
         """True when each cell has a user id that nothing else has."""
         self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
@@ -146,13 +171,15 @@ class ForkServer:
         if os.getpid() != self._owner:
             raise SandboxCrashed("This fork server belongs to the parent process.")
         try:
-            answer, handles = self._ask(limits)
+            answer, handles = self._ask(PREPARE.pack, *limits)
             if answer[:1] != MADE:
                 raise _refusal(answer)
-            cell = LocalCell(handles, answer[1:].decode() or None, limits)  # from here on the descriptors are its own
-            if self.groups:
-                cell.group = self.groups.take()
-                cell.group.admit(cell.pid, limits.memory_bytes + GROUP_SLACK_BYTES)
+            # From here on the descriptors are the cell's own.
+            if limits.branchable:
+                cell: LocalCell = _nested(handles, limits)
+            else:
+                cell = LocalCell(handles, answer[1:].decode() or None, limits)
+            self.admit(cell)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise PoolExhausted(
@@ -162,22 +189,45 @@ class ForkServer:
             raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
         return cell
 
-    def _ask(self, limits: Limits) -> tuple[bytes, list[int]]:
+    def make_shell(self, namespaces: list[int], limits: Limits) -> Shell:
+        """A place for a copy of a session, whose user and PID namespaces are given; its descriptors are the caller's.
+
+        Raises PoolExhausted or SandboxCrashed.
+        """
+        try:
+            answer, handles = self._ask(SHELL.pack, limits.disk_bytes, limits.disk_files, 0, handles=namespaces)
+        except OSError as error:
+            raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
+        if answer[:1] != MADE:
+            raise _refusal(answer)
+        return Shell._make(handles)
+
+    def admit(self, cell: LocalCell) -> None:
+        """Put a cell into a memory group of its own, where there are groups. Raises OSError."""
+        if self.groups:
+            group = self.groups.take()
+            try:
+                group.admit(cell.pid, cell.limits.memory_bytes + GROUP_SLACK_BYTES)
+            finally:
+                cell.group = group
+
+    def _ask(self, pack: Callable[..., bytes], *numbers: int, handles: Sequence[int] = ()) -> tuple[bytes, list[int]]:
         with self._lock:
             self._asked += 1
-            self._control.send(PREPARE.pack(self._asked, *limits))
+            socket.send_fds(self._control, [pack(self._asked, *numbers)], handles)
             while True:
-                answer, handles = receive(self._control, 1024, _MAX_HANDLES)
+                answer, received = receive(self._control, 1024, _MAX_HANDLES)
                 if not answer or NUMBER.unpack_from(answer)[0] == self._asked:
-                    return answer[NUMBER.size :], handles
+                    return answer[NUMBER.size :], received
                 # An exception once came between a question and its answer; that cell ends when nobody holds it.
-                for handle in handles:
+                for handle in received:
                     os.close(handle)
 
     def recycle(self, cell: LocalCell) -> None:
         """After a cell's end was read: forget its traces."""
         if cell.group and self.groups:
-            self.groups.give_back(cell.group)
+            # What a session and its copies share stays charged to whoever had it first, so nobody else gets that group.
+            self.groups.give_back(cell.group, is_clean=not cell.limits.branchable)
         if cell.directory:
             remove_tree(cell.directory)
 
@@ -205,16 +255,17 @@ class ForkServer:
             self._process.returncode = 0  # not ours to wait for, nor to warn about
 
 
+def _nested(handles: list[int], limits: Limits) -> NestedCell:
+    wire, stdout, stderr, report, process, witness = handles[:6]
+    shell = Shell._make(handles[6:])
+    return NestedCell((wire, stdout, stderr), process, shell, limits, witness=Witness(report, witness))
+
+
 def _socket_pair() -> tuple[socket.socket, socket.socket]:
     try:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError as error:
         raise PoolExhausted(f"The fork server could not be started: {error}. Free descriptors.") from error
-
-
-def _isolated(hash_seed: int | None) -> list[str]:
-    """Nothing of the application's folder or the user's site. ``-I`` is ``-E -P -s``, and ``-E`` ignores the seed."""
-    return ["-I"] if hash_seed is None else ["-P", "-s"]
 
 
 def _environment(without: frozenset[str], hash_seed: int | None) -> dict[str, str]:
@@ -247,9 +298,15 @@ def _refusal(answer: bytes) -> Exception:
     )
 
 
-def _start_error(kind: str, message: str, level: IsolationLevel) -> Exception:
+def _start_error(kind: str, message: str, level: IsolationLevel, environment: Environment | None) -> Exception:
+    if kind == "environment" and environment:
+        return EnvironmentFailed(
+            f"Environment {environment.name!r} cannot be used any more: {message}. Create it again, then make a new "
+            "sandbox."
+        )
     if kind == "preload":
-        return ConfigurationError(f"preload: {message}. Install it in {sys.prefix}, or leave it out.")
+        remedy = f"Add it to the environment {environment.name!r}" if environment else f"Install it in {sys.prefix}"
+        return ConfigurationError(f"preload: {message}. {remedy}, or leave it out.")
     if kind == "namespace":
         return SandboxUnavailable(
             f"This host refuses what level {level} needs ({message}). Allow user namespaces (`hotcell doctor` says "

@@ -6,17 +6,22 @@ byte of anybody's code. Each step belongs to a layer; tests leave layers out to 
 
 from __future__ import annotations
 
-import ctypes
 import resource
 import struct
 from typing import NamedTuple
 
-from hotcell.sandboxes.local import kernel, landlock, mounts, seccomp
+from hotcell.sandboxes.local import kernel, landlock, mounts
 from hotcell.sandboxes.local.kernel import NR
 
 RLIMIT_MEMLOCK, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE = 8, 11, 12
 SLACK_BYTES = 2 << 30
 """Address space for thread stacks, arenas and shared mappings that are reserved but never touched."""
+
+
+_MOUNT_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+_MOST_IN_FAMILY = 2048
+TO_BRANCH = 1 << kernel.CAP_SYS_ADMIN | 1 << kernel.CAP_SYS_CHROOT
+"""What entering a shell takes, over a user namespace that owns nothing but shells."""
 
 
 class Limits(NamedTuple):
@@ -29,6 +34,8 @@ class Limits(NamedTuple):
     disk_bytes: int
     disk_files: int
     cpu_seconds: int
+    branchable: int
+    """1 for a session that is to be forked; see ``branch``."""
 
 
 class Step(NamedTuple):
@@ -62,35 +69,40 @@ def plan(
     ruleset: int | None,
     baseline: tuple[int, int],
     without: frozenset[str],
+    in_shell: bool = False,
 ) -> list[Step]:
-    """Every step from the fork to the last wall but the filter, which comes after (``install_filter``).
+    """Every step from the fork to the last wall but the filter, which comes after (``seccomp.install``).
 
-    ``links`` are what ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
+    ``in_shell`` is for a process that is born in its place, by a parent that ends (``shells``). ``links`` are what
+    ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
     space and private data, in bytes.
     """
     # A group of its own, so that kill(0) stays inside. The fork server is a session leader without a terminal already,
     # and a new session would cost the cell its place in the scheduler's queue (sched_autogroup).
     steps = [_step("process-group", "setpgid", 0, 0)]
-    if namespaced:
-        steps += _mounts(limits, links)
+    if namespaced and not in_shell:
+        steps += [
+            _step("mount-namespace", "unshare", kernel.CLONE_NEWNS),
+            _step("ipc-namespace", "unshare", kernel.CLONE_NEWIPC),
+            *own_files(limits, links),
+            own_proc(),
+        ]
         steps.append(_step("user-namespace", "unshare", kernel.CLONE_NEWUSER))
-    steps.append(_prctl("parent-death-signal", kernel.PR_SET_PDEATHSIG, 9))
+    if not in_shell:  # there its end comes with its init's, and that with the fork server's
+        steps.append(_prctl("parent-death-signal", kernel.PR_SET_PDEATHSIG, 9))
     steps += _rlimits(limits, namespaced=namespaced, baseline=baseline)
-    steps += _privileges(namespaced=namespaced)
+    steps += _privileges(namespaced=namespaced, kept=TO_BRANCH if limits.branchable else 0)
     if ruleset is not None:
         steps.append(_step("landlock", "landlock_restrict_self", ruleset, 0))
     return [step for step in steps if step.layer not in without]
 
 
-def _mounts(limits: Limits, links: list[tuple[str, str]]) -> list[Step]:
-    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+def own_files(limits: Limits, links: list[tuple[str, str]]) -> list[Step]:
+    """An empty tmpfs under a quota, with the directories and links that a cell expects."""
     quota = f"size={limits.disk_bytes},nr_inodes={limits.disk_files},mode=700".encode()
-    proc = b"subset=pid,hidepid=invisible"
     shown = [part for link, _ in links for part in _missing_parents(link)]
     return [
-        _step("mount-namespace", "unshare", kernel.CLONE_NEWNS),
-        _step("ipc-namespace", "unshare", kernel.CLONE_NEWIPC),
-        _step("private-files", "mount", b"tmpfs", mounts.CELL.encode(), b"tmpfs", flags, quota),
+        _step("private-files", "mount", b"tmpfs", mounts.CELL.encode(), b"tmpfs", _MOUNT_FLAGS, quota),
         *[
             _step("private-files", "mkdirat", -100, f"{mounts.CELL}/{name}".encode(), 0o700)
             for name in mounts.DIRECTORIES
@@ -98,8 +110,12 @@ def _mounts(limits: Limits, links: list[tuple[str, str]]) -> list[Step]:
         *[_step("private-files", "mkdirat", -100, part.encode(), 0o700) for part in dict.fromkeys(shown)],
         *[_step("private-files", "symlinkat", target.encode(), -100, link.encode()) for link, target in links],
         _step("private-files", "chdir", mounts.WORK.encode()),
-        _step("private-proc", "mount", b"proc", b"/proc", b"proc", flags, proc),
     ]
+
+
+def own_proc() -> Step:
+    """The processes of the PID namespace that this is called in, and no others."""
+    return _step("private-proc", "mount", b"proc", b"/proc", b"proc", _MOUNT_FLAGS, b"subset=pid,hidepid=invisible")
 
 
 def _missing_parents(link: str) -> list[str]:
@@ -124,29 +140,42 @@ def _rlimits(limits: Limits, *, namespaced: bool, baseline: tuple[int, int]) -> 
     }
     if namespaced:
         # Counted by user namespace since Linux 5.14, so by cell. Without one it would count the host user's processes.
-        values[resource.RLIMIT_NPROC] = (limits.processes,) * 2
+        # A session and its copies share one, so there the kernel's number is a backstop and ours is kept by looking.
+        values[resource.RLIMIT_NPROC] = (limits.processes + (_MOST_IN_FAMILY if limits.branchable else 0),) * 2
     return [
         _step("resource-limits", "prlimit64", 0, number, struct.pack("<2Q", *(min(v, infinite) for v in pair)), None)
         for number, pair in values.items()
     ]
 
 
-def _privileges(*, namespaced: bool) -> list[Step]:
+def powerless() -> list[Step]:
+    """For an init: no capability, and no way to any."""
+    return _privileges(namespaced=False, kept=0)
+
+
+def _privileges(*, namespaced: bool, kept: int) -> list[Step]:
+    """``kept`` is a mask of capabilities that stay permitted, though not in effect."""
     steps = []
     if namespaced:  # elsewhere there are none to drop, or the uid change took them
         steps.append(_prctl("capabilities", kernel.PR_SET_SECUREBITS, kernel.SECBITS_LOCKED))
         steps += [
             _prctl("capabilities", kernel.PR_CAPBSET_DROP, number) for number in range(kernel.LAST_CAPABILITY + 1)
         ]
-    header, nothing = struct.pack("<Ii", kernel.CAPABILITY_VERSION_3, 0), bytes(24)
+    header, sets = struct.pack("<Ii", kernel.CAPABILITY_VERSION_3, 0), struct.pack("<6I", 0, kept, 0, 0, 0, 0)
     return [
         *steps,
         _prctl("capabilities", kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL),
-        _step("capabilities", "capset", header, nothing),
+        _step("capabilities", "capset", header, sets),
         _prctl("no-new-privileges", kernel.PR_SET_NO_NEW_PRIVS, 1),
         _prctl("not-dumpable", kernel.PR_SET_DUMPABLE, 0),
         _prctl("no-executable-memory", kernel.PR_SET_MDWE, kernel.PR_MDWE_REFUSE_EXEC_GAIN, optional=True),
     ]
+
+
+def use_capabilities(mask: int) -> None:
+    """Have these of the kept capabilities in effect, and no others."""
+    header = struct.pack("<Ii", kernel.CAPABILITY_VERSION_3, 0)
+    kernel.call("capset", header, struct.pack("<6I", mask, TO_BRANCH, 0, 0, 0, 0))
 
 
 def walk(steps: list[Step]) -> None:
@@ -157,16 +186,7 @@ def walk(steps: list[Step]) -> None:
             raise kernel.failure(f"layer {layer}: {what}")
 
 
-def install_filter(program: seccomp.Filter) -> int:
-    """The last wall: from here on only allowed calls. Returns the descriptor that tells of others; raises OSError."""
-    flags = seccomp.SECCOMP_FILTER_FLAG_SPEC_ALLOW | seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER
-    try:
-        return kernel.call("seccomp", seccomp.SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(program))
-    except OSError as error:
-        raise OSError(error.errno, f"layer seccomp: {error.strerror}") from None
-
-
-def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | None:
+def landlock_ruleset(*, namespaced: bool, own_directories: list[str], environment: str | None = None) -> int | None:
     """The rules of every cell of a fork server, made once. None where the kernel has no Landlock."""
     abi = landlock.version()
     if not abi:
@@ -175,6 +195,7 @@ def landlock_ruleset(*, namespaced: bool, own_directories: list[str]) -> int | N
         return landlock.ruleset(["/"], [mounts.HOLDER, "/dev"], abi)
     system = [
         *mounts.python_paths(),
+        *([environment] if environment else []),
         "/lib",
         "/lib64",
         "/usr/lib",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 from collections.abc import Callable
 
 from hotcell.sandboxes.local.numbers import NUMBERS
@@ -44,6 +45,30 @@ def call(name: str, *arguments: Argument) -> int:
     return result
 
 
+def fork_sibling() -> int:
+    """Like ``fork``, but the new process is a child of this one's parent. Raises OSError."""
+    # The C library keeps the thread's number in memory and has the kernel write it there, at a place the kernel knows.
+    place = ctypes.c_ulong()
+    call("prctl", PR_GET_TID_ADDRESS, ctypes.addressof(place), 0, 0, 0)
+    flags = CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | signal.SIGCHLD
+    if MACHINE == "aarch64":
+        return call("clone", flags, 0, 0, 0, place.value)
+    return call("clone", flags, 0, 0, place.value, 0)
+
+
+_SIG_SETMASK, _EVERY_SIGNAL = 2, b"\xff" * 8
+
+
+def block_signals() -> None:
+    """All of them. Raw, as the C library keeps two signals out of every mask it sets."""
+    call("rt_sigprocmask", _SIG_SETMASK, _EVERY_SIGNAL, None, len(_EVERY_SIGNAL))
+
+
+def unblock_signals() -> None:
+    """All of them."""
+    call("rt_sigprocmask", _SIG_SETMASK, bytes(len(_EVERY_SIGNAL)), None, len(_EVERY_SIGNAL))
+
+
 def failure(what: str) -> OSError:
     """The OSError for the call that just failed."""
     number = ctypes.get_errno()
@@ -56,6 +81,7 @@ PR_SET_DUMPABLE = 4
 PR_CAPBSET_DROP = 24
 PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
+PR_GET_TID_ADDRESS = 40
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 PR_SET_MDWE = 65
@@ -69,6 +95,9 @@ SECBITS_LOCKED = 0b1110_1111
 # clone and unshare flags, from <linux/sched.h>.
 CLONE_VM = 0x100
 CLONE_FILES = 0x400
+CLONE_PARENT = 0x8000
+CLONE_CHILD_CLEARTID = 0x200000
+CLONE_CHILD_SETTID = 0x1000000
 CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x2000000
 CLONE_NEWUTS = 0x4000000
@@ -88,6 +117,7 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
+CAP_SYS_CHROOT, CAP_SYS_ADMIN = 18, 21  # <linux/capability.h>
 LAST_CAPABILITY = 40  # CAP_CHECKPOINT_RESTORE, Linux 5.9; dropping one the kernel has not fails harmlessly
 CAPABILITY_VERSION_3 = 0x20080522
 

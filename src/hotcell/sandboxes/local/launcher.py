@@ -7,6 +7,7 @@ nothing and its configuration comes over the control socket.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -28,8 +29,9 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
 
     The configuration, one JSON message: ``preload`` (module names), ``level`` (``namespace`` or ``process``),
     ``directory`` (where cells without a file system of their own keep files), ``cgroups`` (directories to remove at the
-    end), ``without`` (layers that a test leaves out). The answer is one JSON message: ``{"ready": true, "separate_ids":
-    ...}`` or ``{"error": text, "kind": ...}``.
+    end), ``without`` (layers that a test leaves out), ``environment`` (the virtual environment this runs in, if it is
+    one that was built for cells). The answer is one JSON message: ``{"ready": true, "separate_ids": ...}`` or
+    ``{"error": text, "kind": ...}``.
     """
     while (reserved := os.open("/dev/null", os.O_RDONLY)) <= serve.CHANNEL:
         pass  # what a library opens must not take a number that a cell's streams have
@@ -45,6 +47,7 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
     config["links"] = []
     # In a root of its own everything Python needs is in reach; elsewhere a foreign id must be able to read it.
     config["separate_ids"] = os.geteuid() == 0 and (namespaced or mounts.others_can_read())
+    held = _hold(control, config["environment"]) if config["environment"] else -1
     try:
         child = _fork_inside(config) if namespaced else os.fork()
     except OSError as error:
@@ -52,7 +55,23 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
     if child:
         control.close()
         _clean_up_after(child, config)
+    if held >= 0:
+        os.close(held)  # it leads out of the jail
     _run_zygote(control, supervisor, config)
+
+
+def _hold(control: socket.socket, environment: str) -> int:
+    """A lock that keeps the environment from being removed while this process lives."""
+    held = -1
+    try:
+        # Above what cells are shown, so that none of them can hold this lock.
+        held = os.open(os.path.dirname(environment), os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError):
+        _refuse(control, "environment", "it was removed")
+    except OSError:
+        pass  # this file system has no locks
+    return held
 
 
 def _fork_inside(config: dict[str, Any]) -> int:
@@ -60,6 +79,7 @@ def _fork_inside(config: dict[str, Any]) -> int:
         config["links"] = mounts.build_root(
             devices=(*mounts.DEVICES, mounts.ZERO) if config["cgroups"] else mounts.DEVICES,
             show_host="root-filesystem" in config["without"],
+            environment=config["environment"],
         )
 
     return namespaces.fork_inside(build, frozenset(config["without"]))

@@ -8,12 +8,17 @@ import site
 import sys
 from typing import Any
 
+from hotcell.environments import Environment
+
 _RECORDS = (".dist-info", ".egg-info")
 """What an installed distribution leaves beside its packages: a directory called after its name and version."""
 
 
-def describe() -> dict[str, Any]:
-    """The interpreter's version and place, the machine, and a hash of all installed distributions' versions."""
+def describe(environment: Environment | None) -> dict[str, Any]:
+    """The machine, the interpreter's version and place, and a hash of all installed distributions' versions; or the
+    digest of an environment, which stands for all of these but the machine."""
+    if environment is not None:
+        return {"machine": os.uname().machine, "environment": environment.digest}
     found: set[str] = set()
     for place in site.getsitepackages():
         try:

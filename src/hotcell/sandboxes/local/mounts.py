@@ -76,14 +76,18 @@ def python_paths() -> list[str]:
     return list(dict.fromkeys(path for path in found if os.path.lexists(path)))
 
 
-def build_root(*, devices: tuple[str, ...], show_host: bool = False) -> list[tuple[str, str]]:
+def build_root(
+    *, devices: tuple[str, ...], show_host: bool = False, environment: str | None = None
+) -> list[tuple[str, str]]:
     """Replace the root of this mount namespace for good. Needs CAP_SYS_ADMIN over it; raises OSError.
 
+    ``environment`` is a virtual environment to bring whole: some packages keep files beside their modules.
     ``show_host`` lets the host's /etc in, to prove by an attack that this layer is what keeps it out.
     Returns the links that each cell's own tmpfs must hold, as (link, target): a Python installed below /tmp.
     """
     # A directory before what lies in it: once it is bound, all of that is there.
-    sources = sorted([*_SYSTEM, *python_paths(), *(["/etc"] if show_host else [])], key=len)
+    also = [*(["/etc"] if show_host else []), *([environment] if environment else [])]
+    sources = sorted([*_SYSTEM, *python_paths(), *also], key=len)
     call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
     # A tmpfs over /tmp becomes the root; the old root, /tmp included, moves below it, to be read from and let go.
     staging = b"/tmp"

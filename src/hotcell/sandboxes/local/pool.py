@@ -14,12 +14,14 @@ import select
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 from hotcell.errors import HotcellError, SandboxCrashed
 from hotcell.sandboxes.conversation import wait_until_ready
 from hotcell.sandboxes.local.cell import Ending, LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
+from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.worker import wire
 
 _log = logging.getLogger("hotcell")
@@ -46,9 +48,13 @@ class Pool:
         self._last_take = 0.0
         self._strangers = _MOST_STRANGERS - 1  # the first request already shows which limits are in use
         self._ending: dict[int, LocalCell] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a session that is let go of, anywhere, releases its cell
         # Weak: a cell that an exception took from its holder must not be kept by this alone.
         self._held: weakref.WeakSet[LocalCell] = weakref.WeakSet()
+        self._kept: weakref.WeakSet[LocalCell] = weakref.WeakSet()
+        """By sessions, which are idle most of the time."""
+        self._chores: collections.deque[Callable[[], None]] = collections.deque()
+        """What the keeper does when it comes to it."""
         self._taking = 0
         self._made = 0
         self._started = time.monotonic()
@@ -67,6 +73,11 @@ class Pool:
     def is_stale(self) -> bool:
         """True when a new fork server should take over: siblings share hash seed and addresses, so none lives long."""
         return self.tainted or self._made > _MOST_CELLS or self.age_seconds > _MOST_SECONDS
+
+    @property
+    def is_retiring(self) -> bool:
+        """True when a new fork server has taken over."""
+        return self._retiring
 
     @property
     def age_seconds(self) -> float:
@@ -97,6 +108,24 @@ class Pool:
             with self._lock:
                 self._taking -= 1
 
+    def make_apart(self, limits: Limits) -> LocalCell:
+        """A cell for a session, made now, under limits that nobody else has. Raises SandboxError.
+
+        Until it is released the pool does not retire.
+        """
+        with self._lock:
+            if self._retiring or self._closed:
+                raise SandboxCrashed("This fork server is being replaced; the new one takes over.")
+            self._taking += 1
+        try:
+            cell = self._make(limits)
+            with self._lock:
+                self._kept.add(cell)
+            return cell
+        finally:
+            with self._lock:
+                self._taking -= 1
+
     def _follow(self, limits: Limits) -> list[LocalCell]:
         """Count requests for other limits than the pool's; returns the cells that are of no use any more."""
         if limits == self._limits:
@@ -114,12 +143,41 @@ class Pool:
     def _make(self, limits: Limits) -> LocalCell:
         cell = self.server.make(limits)
         self._made += 1
+        self._receive(cell)
+        return cell
+
+    def _receive(self, cell: LocalCell) -> None:
         try:
-            cell.alarm = wait_until_ready(cell)
+            cell.take_handles(wait_until_ready(cell))
         except BaseException:
             self.release(cell)
             raise
-        return cell
+
+    def keep_copy(self, cell: NestedCell) -> None:
+        """A cell that came about as a copy of another is ours to bury, too; it gets a memory group of its own soon.
+
+        Moving a process between groups of version 1 can take 10 ms, for which nobody waits; until then it is charged to
+        its original.
+        """
+        with self._lock:
+            self._kept.add(cell)
+        self._do_soon(lambda: self._admit(cell))
+
+    def prepare_shell(self, cell: NestedCell) -> None:
+        """Have a place ready for the next copy of the cell."""
+        self._do_soon(lambda: cell.keep_spare(self.server))
+
+    def _admit(self, cell: NestedCell) -> None:
+        try:
+            self.server.admit(cell)
+        except OSError as error:
+            if not cell.is_dead():
+                _log.error("A copy of a session got no memory group and was ended: %s", error)
+            self.release(cell)  # without its limit it may not live
+
+    def _do_soon(self, chore: Callable[[], None]) -> None:
+        self._chores.append(chore)
+        self.nudge()
 
     def end(self, cell: LocalCell) -> Ending | None:
         """Kill the cell and wait until nothing in it lives. None when the fork server died with it."""
@@ -127,6 +185,7 @@ class Pool:
         ending = cell.read_ending() if _becomes_readable(cell.end, _END_TIMEOUT_SECONDS) else None
         if ending is None:
             self.broken = True
+        cell.bury()
         return ending
 
     def release(self, cell: LocalCell) -> None:
@@ -137,6 +196,7 @@ class Pool:
         cell.kill()
         with self._lock:
             self._held.discard(cell)
+            self._kept.discard(cell)
             if cell.released:
                 return
             cell.released = True
@@ -180,9 +240,9 @@ class Pool:
 
     def forget_in_fork(self) -> None:
         """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._lock = threading.RLock()  # another thread of the parent may have held it
         self._closed = True
-        for cell in self._held:  # by threads that are not here
+        for cell in [*self._held, *self._kept]:  # by threads that are not here
             cell.close()
         self._let_go()
         self.server.forget_in_fork()
@@ -216,10 +276,12 @@ class Pool:
             else:
                 self._see_end(handle)
         with self._lock:
-            done = self._retiring and not self._held and not self._taking
+            done = self._retiring and not self._held and not self._kept and not self._taking
         if done:
             self.close()
         else:
+            while self._chores:
+                self._chores.popleft()()
             self._refill()
             self._touch_while_idle()
 
@@ -235,6 +297,7 @@ class Pool:
         self._forget(cell)
 
     def _forget(self, cell: LocalCell) -> None:
+        cell.bury()
         cell.close()
         self.server.recycle(cell)
 

@@ -13,43 +13,54 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from hotcell.config import SandboxConfig
+from hotcell.environments import Environment, find
 from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, SandboxUnavailable
-from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status, Usage
+from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
-from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse, text_of
-from hotcell.sandboxes.local import landlock, layers, libraries, seccomp, verdict
-from hotcell.sandboxes.local.cell import Ending, LocalCell
+from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse
+from hotcell.sandboxes.local import landlock, layers, seccomp, verdict
+from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.kernel import has_mdwe
+from hotcell.sandboxes.local.libraries import describe
+from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
+from hotcell.sandboxes.local.session import LocalSession
 
 _LEVELS = (IsolationLevel.NAMESPACE, IsolationLevel.PROCESS)
 _ATTEMPTS = 3
 _LEAST_AGE_SECONDS = 10.0
 _MOST_PAUSE_SECONDS = 5.0
+_SESSION_CPU_SECONDS = 1 << 30
+"""The kernel counts by process, and a session's lives through many calls: our clock is alone with that limit."""
+_NEEDED_TO_FORK = frozenset({"pid-namespace", "mount-namespace", "user-namespace", "private-files"})
 _alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
 
 
 class LocalSandbox(Sandbox):
     """This kernel as the wall: namespaces, Landlock, seccomp, limits, around a process that lives for one execution.
 
-    ``preload`` names modules that the fork server imports, so that cells have them for free. ``pool_size`` cells wait
-    prepared for executions under ``config``'s limits; others are made when asked for. ``isolation`` is the level to
-    insist on; without it, the best that this host gives. ``hash_seed`` (PYTHONHASHSEED) fixes the order of sets of
-    text, which deterministic mode needs; without it, each fork server draws one. ``without`` leaves layers out, by id:
-    for tests and proofs, reported in ``info``.
+    ``environment`` is one that ``hotcell env create`` built, or its name; without it, cells have the application's own
+    Python. ``preload`` names modules that the fork server imports, so that cells have them for free; when it is not
+    given, they are those that the environment lists. ``pool_size`` cells wait prepared for executions under
+    ``config``'s limits; others are made when asked for. ``isolation`` is the level to insist on; without it, the best
+    that this host gives. ``hash_seed`` (PYTHONHASHSEED) fixes the order of sets of text, which deterministic mode
+    needs; without it, each fork server draws one. ``without`` leaves layers out, by id: for tests and proofs, reported
+    in ``info``.
 
     Starts with the first execution. Thread-safe; a forked copy of the application starts a fork server of its own.
     """
 
     name: ClassVar[str] = "local"
+    supports_streaming = supports_files = supports_displays = supports_tools = supports_sessions = True
 
     def __init__(
         self,
         *,
-        preload: Iterable[str] = (),
+        environment: Environment | str | None = None,
+        preload: Iterable[str] | None = None,
         pool_size: int = 8,
         config: SandboxConfig | None = None,
         isolation: IsolationLevel | str | None = None,
@@ -58,6 +69,11 @@ class LocalSandbox(Sandbox):
     ) -> None:
         if isinstance(preload, str):
             raise ConfigurationError(f"preload={preload!r} is text: give a list of module names.")
+        if environment is not None and not isinstance(environment, Environment):
+            environment = find(environment)
+        self._environment = environment
+        if preload is None:
+            preload = environment.preload if environment else ()
         self._preload = list(preload)
         for module in self._preload:
             if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
@@ -102,9 +118,15 @@ class LocalSandbox(Sandbox):
         pool = self._started()
         known = self._known
         if known is None or known[0] is not pool:
-            identity = {**libraries.describe(), "preload": self._preload, "hash_seed": self._hash_seed}
+            libraries = describe(self._environment)
+            identity = {**libraries, "preload": self._preload, "hash_seed": self._hash_seed}
             self._known = known = (pool, self._info(pool), identity)
         return known
+
+    @property
+    def supports_fork(self) -> bool:
+        """A copy of a session needs namespaces of its own, so at level ``process`` there is none."""
+        return self.isolation is IsolationLevel.NAMESPACE and not self._without & _NEEDED_TO_FORK
 
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code once, in a cell that has run nothing before. Raises SandboxError for our own failures."""
@@ -124,6 +146,27 @@ class LocalSandbox(Sandbox):
                     raise
             finally:
                 pool.release(cell)
+        raise AssertionError("unreachable")
+
+    def open_session(self, first: RunRequest, *, branchable: bool = False) -> LocalSession:
+        """A cell for many runs, made now. Raises SandboxError, and ConfigurationError where it cannot be branchable."""
+        if branchable and not self.supports_fork:
+            raise ConfigurationError(
+                f"Sessions cannot fork at isolation level {self.isolation.value!r}: a copy would need a PID and "
+                "mount namespace of its own. `hotcell doctor` says how to get level 'namespace'; or leave out "
+                "branchable=True."
+            )
+        limits = _limits(first.config)._replace(cpu_seconds=_SESSION_CPU_SECONDS, branchable=int(branchable))
+        for attempt in range(1, _ATTEMPTS + 1):
+            pool = self._started()
+            try:
+                cell = pool.make_apart(limits)
+            except SandboxCrashed:
+                pool.broken = not pool.is_retiring
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            return LocalSession.open(pool, cell, first)
         raise AssertionError("unreachable")
 
     def wait_until_warm(self, timeout_seconds: float = 30.0) -> bool:
@@ -204,7 +247,7 @@ class LocalSandbox(Sandbox):
             raise SandboxUnavailable("This kernel or machine has no seccomp filter; without one there is no wall.")
         if self._wanted is not IsolationLevel.PROCESS:
             try:
-                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without, self._hash_seed)
+                return self._fork_server(IsolationLevel.NAMESPACE)
             except SandboxUnavailable:
                 if self._wanted is IsolationLevel.NAMESPACE or missing:
                     raise
@@ -213,7 +256,10 @@ class LocalSandbox(Sandbox):
                 "Level process needs Landlock, and this kernel has none or it is switched off: add landlock to the "
                 "kernel's lsm= parameter, or allow user namespaces."
             )
-        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without, self._hash_seed)
+        return self._fork_server(IsolationLevel.PROCESS)
+
+    def _fork_server(self, level: IsolationLevel) -> ForkServer:
+        return ForkServer(self._preload, level, self._without, self._environment, self._hash_seed)
 
     def _info(self, pool: Pool) -> SandboxInfo:
         server = pool.server
@@ -228,12 +274,7 @@ class LocalSandbox(Sandbox):
         return SandboxInfo(name=self.name, isolation=server.level, layers=active)
 
     def _conclude(self, pool: Pool, cell: LocalCell, request: RunRequest, heard: Heard, waited: float) -> RunOutcome:
-        peak = cell.measure_peak()
-        # The kernel kills only at the limit, so below it there is nothing to read.
-        at_limit = peak + (1 << 20) >= request.config.memory_bytes
-        out_of_memory = at_limit and cell.group is not None and cell.group.was_out_of_memory()
-        cpu = cell.own_cpu_seconds()
-        ending: Ending | None = None
+        evidence = evidence_of(cell, heard, request)
         found: tuple[Artifact, ...] = ()
         notes: tuple[str, ...] = ()
         # A cell that has reported and holds one thread is condemned here and dies while we go on. Where anything else
@@ -241,43 +282,14 @@ class LocalSandbox(Sandbox):
         if heard.end is End.REPORT and not request.artifacts and cell.peak_processes == 1 and cell.is_quiet():
             pool.release(cell)
         else:
-            if heard.end is End.REPORT and (forbidden := cell.pending_alarm()):
-                heard.end, heard.problem = End.FORBIDDEN, forbidden
-            ending = pool.end(cell)
-            if ending is None:
-                raise SandboxCrashed(
-                    "The fork server died while the code ran; the execution has no result. The next call starts a new "
-                    "one. If this repeats, the host is out of memory, or somebody kills its processes."
-                )
-            cpu = max(cpu, ending.cpu_seconds)
+            evidence = bury(pool, cell, heard, evidence)
             if heard.directory >= 0:
                 found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, heard.given)
-        evidence = verdict.Evidence(ending=ending, out_of_memory=out_of_memory, cpu_seconds=cpu)
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
             pool.tainted = True
-        report = heard.report
-        return RunOutcome(
-            status=status,
-            reason=reason,
-            decided_by=decided_by,
-            stdout=heard.output["stdout"].decode("utf-8", "replace"),
-            stderr=heard.output["stderr"].decode("utf-8", "replace"),
-            value=report.get("value") if status is Status.OK else None,
-            value_repr=text_of(report, "value_repr", 1 << 16) if status is Status.OK else None,
-            error=verdict.error_of(report) if report.get("outcome") in ("error", "exit") else None,
-            artifacts=found,
-            notes=notes,
-            reproducible=heard.end is End.REPORT and report.get("reproducible") is True,
-            usage=Usage(
-                wall_seconds=heard.seconds,
-                cpu_seconds=cpu,
-                peak_memory_bytes=max(0, peak),
-                processes=cell.peak_processes,
-                output_bytes=heard.output_bytes,
-            ),
-            acquire_seconds=waited,
-            run_seconds=heard.seconds,
+        return outcome_of(
+            (status, reason, decided_by), heard, evidence, artifacts=found, notes=notes, acquire_seconds=waited
         )
 
 
@@ -303,6 +315,7 @@ def _limits(config: SandboxConfig) -> Limits:
         disk_files=config.disk_files,
         # Our clock keeps this limit; the kernel's is behind it, and coarse, so that cells fit many timeouts.
         cpu_seconds=2 ** math.ceil(math.log2(config.effective_cpu_seconds + 2)),
+        branchable=0,
     )
 
 

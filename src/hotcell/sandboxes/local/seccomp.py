@@ -141,10 +141,13 @@ def _masked_is_any(argument: int, mask: int, values: tuple[int, ...], then: int,
     return [load, (_AND, 0, 0, mask), *compare]
 
 
-def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, int | list[Instruction]]:
+def rules(
+    *, processes: bool, own_pid: int | None, counted: bool, branchable: bool = False
+) -> dict[str, int | list[Instruction]]:
     """What happens at each call, by name: an action, or instructions that look at the arguments.
 
-    ``processes`` false refuses new processes (threads stay); ``own_pid`` confines signals to that process, for where
+    ``branchable`` lets it enter the namespaces of a shell, whose descriptors it gets for that. ``processes`` false
+    refuses new processes (threads stay); ``own_pid`` confines signals to that process, for where
     no PID namespace does it; ``counted`` says that a memory group counts the cell's pages.
     """
     refuse = _errno(errno.EPERM)
@@ -166,6 +169,15 @@ def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, i
     table["prctl"] = _is_any(0, PRCTL_ALLOWED, ALLOW, refuse)
     # Huge pages that the host keeps for others are in no account of the cell's.
     table["mmap"] = _has_bits(3, MAP_HUGETLB, _errno(errno.ENOMEM), ALLOW)
+    if branchable:
+        # A copy is born as its original's sibling, below an init that counts and buries all of them.
+        table["clone"] = _has_bits(0, NAMESPACE_FLAGS, refuse, ALLOW)
+        # Dropping capabilities, or taking back those that stayed permitted, is all that capset can do here.
+        table |= {"setns": ALLOW, "capset": ALLOW}
+        # A session may not end all its copies in one call: they live in PID namespaces below its own.
+        table["kill"] = _is_any(0, (0xFFFFFFFF,), refuse, ALLOW)
+        # The copies inherit this filter, and one listener could not tell them apart.
+        table |= dict.fromkeys(_LETHAL.split(), KILL)
     if not counted:
         # Shared pages stay when they are unmapped, where no watchdog sees them.
         nameless = MAP_SHARED | MAP_ANONYMOUS
@@ -190,6 +202,21 @@ def rules(*, processes: bool, own_pid: int | None, counted: bool) -> dict[str, i
         # shutil.copy2 and the like go on.
         table |= dict.fromkeys((*_OWNERSHIP.split(), *_STAMPS.split()), _errno(0))
     return table
+
+
+def only(names: list[str]) -> Filter:
+    """A filter that allows these calls and ends the process at any other."""
+    table: dict[str, int | list[Instruction]] = {**dict.fromkeys(NR, KILL), **dict.fromkeys(names, ALLOW)}
+    return Filter(assemble(table))
+
+
+def install(program: Filter, *, with_listener: bool = False) -> int:
+    """From here on only allowed calls. Returns the descriptor that tells of others, if it is wanted; raises OSError."""
+    flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW | (SECCOMP_FILTER_FLAG_NEW_LISTENER if with_listener else 0)
+    try:
+        return call("seccomp", SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(program))
+    except OSError as error:
+        raise OSError(error.errno, f"layer seccomp: {error.strerror}") from None
 
 
 def assemble(table: dict[str, int | list[Instruction]], machine: str = MACHINE) -> bytes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from hotcell.results import ErrorInfo, Status
+from hotcell.results import ErrorInfo, Status, Usage
 from hotcell.sandboxes.base import RunRequest
 from hotcell.sandboxes.conversation import End, Heard, text_of
 from hotcell.sandboxes.local.cell import Ending
@@ -24,12 +24,14 @@ class Evidence:
     out_of_memory: bool
     """The kernel killed something in the cell's memory group."""
     cpu_seconds: float
+    usage: Usage = field(default_factory=Usage)
+    """The rest of what was measured."""
 
 
 def decide(heard: Heard, evidence: Evidence, request: RunRequest) -> _Decision:
     """Status, one sentence, and the step that decided."""
     config = request.config
-    if request.cancellation.cancelled:
+    if request.cancellation.cancelled or heard.end is End.CANCELLED:
         return Status.CANCELLED, "The caller cancelled the execution.", "caller"
     if heard.end is End.WALL_CLOCK:
         return Status.TIMEOUT, f"It ran longer than timeout_seconds={config.timeout_seconds:g}.", "limits"
@@ -99,11 +101,15 @@ def error_of(report: dict[str, Any]) -> ErrorInfo:
     """The exception as the report tells it, cut to size; whatever is not text is left out."""
     told = report.get("error")
     error: dict[str, Any] = told if isinstance(told, dict) else {}
-    line = error.get("line")
     return ErrorInfo(
         type=text_of(error, "type", 200) or "an exception",
         message=text_of(error, "message", _TEXT) or "",
         traceback=text_of(error, "traceback", _TEXT) or "",
-        line=line if isinstance(line, int) and not isinstance(line, bool) and 0 <= line < 1 << 31 else 0,
+        line=_number(error.get("line")),
+        cell=_number(error.get("cell")),
         source_line=text_of(error, "source_line", 1000) or "",
     )
+
+
+def _number(told: Any) -> int:
+    return told if isinstance(told, int) and not isinstance(told, bool) and 0 <= told < 1 << 31 else 0

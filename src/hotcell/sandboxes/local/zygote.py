@@ -19,16 +19,17 @@ import mmap
 import os
 import select
 import signal
+import site
 import socket
 import stat
 import struct
 import sys
 from typing import Any, NoReturn
 
-from hotcell.sandboxes.local import jail, kernel, mounts, pages, seccomp
-from hotcell.worker import runner, serve
+from hotcell.sandboxes.local import branch, jail, kernel, mounts, pages, seccomp, shells
+from hotcell.worker import adaptations, runner, serve
 
-PREPARE = struct.Struct("<8Q")
+PREPARE = struct.Struct("<9Q")
 """A number that the answer repeats, then ``jail.Limits``."""
 NUMBER = struct.Struct("<Q")
 MADE, REFUSED = b"M", b"R"
@@ -36,7 +37,6 @@ END = struct.Struct("<iQQ")
 """Wait status, user and system CPU time in microseconds, of the cell's process and the children it waited for."""
 
 _STACK_BYTES = 1 << 16
-_SIG_SETMASK, _EVERY_SIGNAL = 2, b"\xff" * 8
 _FIRST_SLOT_ID, _SLOT_COUNT = 1000, 60_000
 
 
@@ -64,9 +64,12 @@ class Zygote:
         self._links = [(link, target) for link, target in config["links"]]
         self._separate_ids = config["separate_ids"] and "separate-uid" not in self._without
         self._base = config["directory"]
+        self._environment: str | None = config["environment"]
         self._counted = bool(config["cgroups"])
         self._slot = 0
         self._cells: dict[int, tuple[_Cell, int]] = {}
+        self._helpers: dict[int, int] = {}
+        """Pidfds and PIDs of children that nobody is told about: inits of sessions, makers of shells."""
         self._plans: dict[jail.Limits, list[jail.Step]] = {}
         self._epoll = select.epoll()
         self._ruleset: int | None = None
@@ -84,9 +87,12 @@ class Zygote:
         if self._namespaced:
             mounts.make_own_place(self._links)
         sys.dont_write_bytecode = True  # there is no place for it
+        if self._environment:
+            site.main()  # we were started without it, outside the wall
         # What is not here any more (the application's own places) would only be looked into in vain.
         sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
         before = _descriptors()
+        adaptations.install()
         pages.warm_up(preload)
         runner.prepare()
         _check_alone()
@@ -98,6 +104,9 @@ class Zygote:
             self._make_init_parts()
         self._filter = seccomp.Filter(
             seccomp.assemble(seccomp.rules(processes=self._namespaced, own_pid=None, counted=self._counted))
+        )
+        self._branchable_filter = seccomp.Filter(
+            seccomp.assemble(seccomp.rules(processes=True, own_pid=None, counted=self._counted, branchable=True))
         )
         gc.collect()
         kernel.libc.malloc_trim(0)
@@ -125,10 +134,17 @@ class Zygote:
                 if handle == self._supervisor:
                     self._end()
                 elif handle == control:
-                    request = self._control.recv(PREPARE.size)
+                    request, handles, _, _ = socket.recv_fds(self._control, PREPARE.size, 2)
                     if not request:
                         self._end()
-                    self._make(request)
+                    if len(request) == PREPARE.size:
+                        self._make(request)
+                    else:
+                        self._make_shell(request, handles)
+                elif handle in self._helpers:
+                    self._epoll.unregister(handle)
+                    os.close(handle)
+                    os.waitpid(self._helpers.pop(handle), 0)
                 else:
                     self._reap(handle)
 
@@ -146,17 +162,17 @@ class Zygote:
         opened: list[int] = []
         try:
             handles = self._open(opened)
-            cell = self._fork(limits, handles)
+            if limits.branchable:
+                self._open_session(NUMBER.pack(number), limits, handles)
+            else:
+                cell = self._fork(limits, handles)
+                message = NUMBER.pack(number) + MADE + (cell.directory or "").encode()
+                socket.send_fds(self._control, [message], [*handles[:4], *cell.handles])
+                opened.remove(cell.end)
         except OSError as error:
-            for handle in opened:
-                os.close(handle)
             self._control.send(NUMBER.pack(number) + REFUSED + str(error).encode()[:500])
-            return
-        our_end = handles[-1]
-        message = NUMBER.pack(number) + MADE + (cell.directory or "").encode()
-        socket.send_fds(self._control, [message], [*handles[:4], *cell.handles])
-        for handle in opened:
-            if handle != our_end:
+        finally:
+            for handle in opened:
                 os.close(handle)
 
     def _open(self, opened: list[int]) -> list[int]:
@@ -205,6 +221,7 @@ class Zygote:
                 ruleset=self._ruleset,
                 baseline=self._baseline,
                 without=self._without,
+                in_shell=bool(limits.branchable),
             )
         return self._plans[limits]
 
@@ -233,40 +250,135 @@ class Zygote:
         if not self._namespaced or "pid-namespace" in self._without:
             return 0, -1
         # It inherits this mask for good: with a handler left by some library, a signal from inside would run it, in our
-        # memory. Raw, as the C library keeps two signals out of every mask it sets.
-        kernel.call("rt_sigprocmask", _SIG_SETMASK, _EVERY_SIGNAL, None, len(_EVERY_SIGNAL))
+        # memory.
+        kernel.block_signals()
         # With our table of descriptors, not a copy of it: a copy would hold every wire open for as long as it lives.
         flags = kernel.CLONE_VM | kernel.CLONE_FILES | kernel.CLONE_NEWPID | signal.SIGCHLD
         init = self._clone(self._pause, self._stack_top, flags, None)
-        kernel.call("rt_sigprocmask", _SIG_SETMASK, bytes(len(_EVERY_SIGNAL)), None, len(_EVERY_SIGNAL))
+        kernel.unblock_signals()
         if init < 0:
             raise kernel.failure("clone")
         handle = os.pidfd_open(init)
         kernel.call("setns", handle, kernel.CLONE_NEWPID)
         return init, handle
 
-    def _become_cell(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> NoReturn:
+    def _open_session(self, head: bytes, limits: jail.Limits, handles: list[int]) -> None:
+        """A cell that may be copied: a witness, and in its PID namespace a shell with the session's first process."""
+        self._slot = (self._slot + 1) % _SLOT_COUNT
+        if "reseed" not in self._without:
+            pages.reseed_libraries()
+        steps = self._steps(limits)
+        kernel.call("unshare", kernel.CLONE_NEWPID)
+        try:
+            witness = kernel.fork()
+            if witness == 0:
+                shells.become_witness(handles[-1])
+            if witness < 0:
+                raise kernel.failure("fork")
+            witness_handle = self._remember(witness)
+            maker = kernel.fork()
+            if maker == 0:
+                self._open_first_shell(head, limits, steps, handles, witness_handle)
+        finally:
+            kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
+        if maker < 0:
+            os.kill(witness, signal.SIGKILL)
+            raise kernel.failure("fork")
+        self._remember(maker)
+
+    def _open_first_shell(
+        self, head: bytes, limits: jail.Limits, steps: list[jail.Step], handles: list[int], witness: int
+    ) -> NoReturn:
+        """In a child that ends: the session's first process is left to the witness."""
+        try:
+            *ours, their_wire, their_out, their_err, _ = handles
+            self._take_ids()
+            shell = shells.make_first(limits, self._links)
+            pid = kernel.fork()
+            if pid == 0:
+                self._become_cell(steps, (their_wire, their_out, their_err), None, is_branchable=True)
+            if pid < 0:
+                raise kernel.failure("fork")
+            message = head + MADE
+            socket.send_fds(self._control, [message], [*ours, os.pidfd_open(pid), witness, *shell])
+        except OSError as error:
+            self._control.send(head + REFUSED + str(error).encode()[:500])
+        finally:
+            os._exit(0)
+
+    def _remember(self, pid: int) -> int:
+        """A child that nobody is told about: it is waited for when it ends. Returns a pidfd."""
+        handle = os.pidfd_open(pid)
+        self._helpers[handle] = pid
+        self._epoll.register(handle, select.EPOLLIN)
+        return handle
+
+    def _make_shell(self, request: bytes, handles: list[int]) -> None:
+        """A place for a copy of a session; the answer comes from the child that makes it."""
+        number, disk_bytes, disk_files, _ = shells.SHELL.unpack(request)
+        head = NUMBER.pack(number)
+        try:
+            user_namespace, pid_namespace = handles
+            kernel.call("setns", pid_namespace, kernel.CLONE_NEWPID)
+            try:
+                maker = kernel.fork()
+                if maker == 0:
+                    limits = jail.Limits(0, 0, 0, 0, disk_bytes, disk_files, 0, 1)
+                    shells.answer_with_another(self._control, head, limits, self._links, user_namespace)
+            finally:
+                kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
+            if maker < 0:
+                raise kernel.failure("fork")
+            self._remember(maker)
+        except (OSError, ValueError) as error:
+            self._control.send(head + REFUSED + str(error).encode()[:500])
+        finally:
+            for handle in handles:
+                os.close(handle)
+
+    def _become_cell(
+        self,
+        steps: list[jail.Step],
+        handles: tuple[int, int, int],
+        directory: str | None,
+        *,
+        is_branchable: bool = False,
+    ) -> NoReturn:
         """In the child: streams, identity, jail, filter; then serve the one request. Whatever happens, it ends here."""
         try:
-            listener, work = self._close(steps, handles, directory)
-            serve.serve(work, listener, lambda: pages.touch(self._pages))
+            work = self._close(steps, handles, directory, is_branchable=is_branchable)
+            told: list[int] = []
+            if is_branchable:
+                seccomp.install(self._branchable_filter)
+            elif "seccomp" not in self._without:
+                told = [seccomp.install(self._own_filter(), with_listener=True)]
+            serve.serve(work, told, lambda: pages.touch(self._pages), self._split if is_branchable else None)
         except BaseException as error:  # noqa: BLE001  # nothing may go on in the fork server's own loop
             serve.fault(str(error))
         finally:
             os._exit(1)
 
-    def _close(self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None) -> tuple[int, str]:
-        """Put every layer on; returns the filter's listener (-1 without one) and the work directory. Raises OSError."""
-        their_wire, their_out, their_err = handles
-        os.dup2(their_out, 1)
-        os.dup2(their_err, 2)
-        os.dup2(their_wire, serve.CHANNEL)
-        self._reopen_library_files()
+    def _split(self, order: dict[str, Any], handles: list[int]) -> bool:
+        return branch.split(order, handles, self._shared)
+
+    def _take_ids(self) -> None:
         if self._separate_ids:
             if os.getgroups():
                 os.setgroups([])
             os.setresgid(self._slot_id, self._slot_id, self._slot_id)
             os.setresuid(self._slot_id, self._slot_id, self._slot_id)
+
+    def _close(
+        self, steps: list[jail.Step], handles: tuple[int, int, int], directory: str | None, *, is_branchable: bool
+    ) -> str:
+        """Put every layer on but the filter; returns the work directory. Raises OSError."""
+        their_wire, their_out, their_err = handles
+        os.dup2(their_out, 1)
+        os.dup2(their_err, 2)
+        os.dup2(their_wire, serve.CHANNEL)
+        self._reopen_library_files()
+        if not is_branchable:
+            self._take_ids()
         pages.make_private(self._shared)
         work = self._own_place(directory)
         jail.walk(steps)
@@ -276,8 +388,7 @@ class Zygote:
             self._close_descriptors()
         if "reseed" not in self._without:
             pages.reseed()
-        listener = -1 if "seccomp" in self._without else jail.install_filter(self._own_filter())
-        return listener, work
+        return work
 
     def _close_descriptors(self) -> None:
         """All but the streams, the wire, and files that libraries hold open: those each cell has opened anew."""
@@ -304,7 +415,11 @@ class Zygote:
         return f"{directory}/work"
 
     def _restrict_to(self, directory: str | None) -> None:
-        ruleset = jail.landlock_ruleset(namespaced=False, own_directories=[directory] if directory else [])
+        ruleset = jail.landlock_ruleset(
+            namespaced=False,
+            own_directories=[directory] if directory else [],
+            environment=self._environment,
+        )
         if ruleset is None:
             raise OSError("layer landlock: this kernel has none")
         kernel.call("landlock_restrict_self", ruleset, 0)
@@ -327,10 +442,10 @@ class Zygote:
             _, status, used = os.wait4(cell.pid, 0)
             cell.verdict = END.pack(status, int(used.ru_utime * 1e6), int(used.ru_stime * 1e6))
             if cell.init:
-                os.kill(cell.init, signal.SIGKILL)
                 init_handle = cell.handles[1]
                 self._cells[init_handle] = (cell, 1)
                 self._epoll.register(init_handle, select.EPOLLIN)
+                os.kill(cell.init, signal.SIGKILL)
                 return
         try:
             os.write(cell.end, cell.verdict)
@@ -340,7 +455,16 @@ class Zygote:
 
 
 def _descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+    # Without the listing's own: its number is free again, and the next file that a library opens gets it.
+    return {handle for handle in map(int, os.listdir("/proc/self/fd")) if _is_open(handle)}
+
+
+def _is_open(handle: int) -> bool:
+    try:
+        os.fstat(handle)
+    except OSError:
+        return False
+    return True
 
 
 def _readable_files(handles: set[int]) -> dict[int, str]:

@@ -1,0 +1,82 @@
+"""Calls of host tools, in the middle of a conversation: begun here, worked on elsewhere, answered here."""
+
+from __future__ import annotations
+
+import collections
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from hotcell.sandboxes.base import Observer, ToolHost
+from hotcell.worker import wire
+
+_MOST_WAITING_BYTES = 4 << 20
+
+
+class Exchange:
+    """The calls of one execution. ``begin`` and ``send_answers`` belong to one thread; answers may come from any."""
+
+    def __init__(self, channel: socket.socket, tools: ToolHost, observer: Observer | None) -> None:
+        self._channel = channel
+        self._tools = tools
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._answers: collections.deque[tuple[Mapping[str, Any], bytes]] = collections.deque()
+        self._outgoing = bytearray()
+        self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        """Readable when an answer has come."""
+
+    @property
+    def is_working(self) -> bool:
+        """True while the host works for the cell."""
+        return self._tools.is_working
+
+    @property
+    def has_more_to_send(self) -> bool:
+        """True when the worker has not taken all answers yet."""
+        return bool(self._outgoing)
+
+    @property
+    def is_full(self) -> bool:
+        """True when so much waits for the worker that it must not ask for more."""
+        return len(self._outgoing) > _MOST_WAITING_BYTES
+
+    def begin(self, call: dict[str, Any]) -> None:
+        """Start what a worker asks for, whatever that is."""
+        known = self._tools.start(call, self._take)
+        if self._observer:
+            self._observer.tool_called(known)
+
+    def _take(self, record: Mapping[str, Any], answer: bytes) -> None:
+        with self._lock:
+            if self.wake >= 0:
+                self._answers.append((record, answer))
+                os.eventfd_write(self.wake, 1)
+
+    def send_answers(self) -> None:
+        """Send what has come, as far as the worker takes it."""
+        with self._lock:
+            if self._answers:
+                os.eventfd_read(self.wake)
+            answers, self._answers = self._answers, collections.deque()
+        for record, answer in answers:
+            self._outgoing += wire.encode(wire.RETURN, answer)
+            if self._observer:
+                self._observer.tool_returned(record)
+        while self._outgoing:
+            try:
+                sent = self._channel.send(self._outgoing)
+            except BlockingIOError:
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self._outgoing.clear()  # it is dead; listening tells how
+                return
+            del self._outgoing[:sent]
+
+    def close(self) -> None:
+        """Answers that come later are dropped."""
+        with self._lock:
+            wake, self.wake = self.wake, -1
+        os.close(wake)
