@@ -103,7 +103,9 @@ def _run(arguments: argparse.Namespace) -> int:
     with _sandbox(arguments, config) as sandbox:
         executor = Executor(sandbox=sandbox, config=config, policy=policy, min_isolation=least)
         globs = tuple(arguments.artifact) or ("*",) if arguments.output_dir else ()
-        result = executor.execute(code, context=arguments.context, files=files, artifacts=globs)
+        result = executor.execute(
+            code, context=arguments.context, files=files, artifacts=globs, language=_language(arguments)
+        )
     failure = None
     saved: list[Path] = []
     try:
@@ -126,7 +128,7 @@ def _check(arguments: argparse.Namespace) -> int:
     code, policy = _read_source(arguments.source), _policy(arguments.policy)
     from hotcell.executor import check
 
-    report = check(code, policy=policy)
+    report = check(code, policy=policy, language=_language(arguments))
     if arguments.json:
         _print_json(report.to_dict())
     else:
@@ -195,6 +197,13 @@ def _policy(name: str) -> Policy:
         raise UsageError(f"no policy is called {name!r}: give {', '.join(_PRESETS)} or the path of a .json file")
     data = _json_object(_read(name), f"policy {name!r}")
     return Policy.from_dict(data)
+
+
+def _language(arguments: argparse.Namespace) -> str:
+    """What is asked for, or else what the file's name tells."""
+    from hotcell import languages
+
+    return arguments.language or languages.of_file(arguments.source)
 
 
 def _sandbox(arguments: argparse.Namespace, config: SandboxConfig) -> Sandbox:
@@ -391,6 +400,11 @@ def _command(
 
 def _add_source(parser: _Parser) -> None:
     parser.add_argument("source", metavar="FILE", help="the code; - reads standard input")
+    parser.add_argument(
+        "--language",
+        metavar="NAME",
+        help="python, javascript or bash (default: by the file's suffix .py, .js, .mjs or .sh, else python)",
+    )
     parser.add_argument(
         "--policy",
         default="standard",

@@ -37,6 +37,15 @@ def _shown(value: object) -> str:
     return repr(value)[:80]
 
 
+def check_range(field: str, value: object, least: float, most: float) -> None:
+    """Raises ConfigurationError unless the value is a number in the range; a whole one, but for seconds and rates."""
+    whole = not field.endswith(("_seconds", "_per_second"))
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+        span = f"a whole number from {least:,} to {most:,}" if whole else f"a number from {least:g} to {most:g}"
+        raise ConfigurationError(f"{field}={_shown(value)} is not allowed: give {span}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SandboxConfig:
     """The limits of one execution. Every limit ends in a status of its own, never in silence."""
@@ -94,11 +103,7 @@ class SandboxConfig:
             value = getattr(self, field)
             if value is None and field == "cpu_seconds":
                 continue
-            whole = not field.endswith("_seconds")
-            kinds = (int,) if whole else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-                span = f"a whole number from {least:,} to {most:,}" if whole else f"a number from {least:g} to {most:g}"
-                raise ConfigurationError(f"{field}={_shown(value)} is not allowed: give {span}.")
+            check_range(field, value, least, most)
 
         formats: object = self.figure_formats
         if not isinstance(formats, tuple | list) or not all(item in _FIGURE_FORMATS for item in formats):

@@ -15,13 +15,15 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Self
 
+from hotcell import languages
 from hotcell.cache import Cache
 from hotcell.config import SandboxConfig
 from hotcell.determinism import Deterministic
 from hotcell.errors import ConfigurationError
+from hotcell.languages import PYTHON
 from hotcell.lifetimes import Lifetime
 from hotcell.output_check import OutputCheck
-from hotcell.pipeline import Call, Pipeline
+from hotcell.pipeline import Call, Pipeline, judge, read
 from hotcell.policy import Policy
 from hotcell.result_cache import ResultCache
 from hotcell.results import CheckReport, ExecutionResult, IsolationLevel
@@ -29,8 +31,8 @@ from hotcell.sandboxes.base import Cancellation, Sandbox
 from hotcell.sessions import Session
 from hotcell.steps import Admission, as_bytes
 from hotcell.streaming import AsyncStream, Stream, open_stream
-from hotcell.threads import Threads
-from hotcell.validators import syntax, tree
+from hotcell.threads import Threads, running_loop
+from hotcell.tools import Tools
 from hotcell.validators.output import Redactor
 
 _DEFAULT_REDACTOR = Redactor()
@@ -56,8 +58,8 @@ class Executor:
 
         ``min_isolation``: a sandbox below it is refused with SandboxUnavailable. ``redactor``: None leaves secrets in.
         ``admit`` may raise QuotaExceeded. ``record`` gets every result, also those that are then raised as exceptions;
-        what it raises itself is logged, as the result is worth more than its copy. ``deterministic`` makes code come to
-        the same result each time, but in sessions; with a ``cache``, which can keep no others, it is
+        what it raises itself is logged, as the result is worth more than its copy. ``deterministic`` makes Python come
+        to the same result each time, but in sessions; with a ``cache``, which can keep no others, it is
         ``Deterministic()`` unless given. Raises ConfigurationError when the sandbox does not accept the policy, or
         cannot be deterministic.
         """
@@ -83,7 +85,7 @@ class Executor:
                 f"The {self.sandbox.name} sandbox runs code under the {required} policy only, not {self.policy.name}: "
                 f"pass policy=Policy.{required}() or another sandbox."
             )
-        self._settings(None)
+        self._settings(self._deterministic, PYTHON)
 
     def execute(
         self,
@@ -93,11 +95,15 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
         deterministic: Deterministic | None = None,
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
-        directory; ``artifacts`` are globs of the files to bring back; ``deterministic`` stands in for the executor's.
+        directory; ``artifacts`` are globs of the files to bring back; ``tools`` are functions of the host that it may
+        call. ``language``: ``python``, ``javascript``, ``bash``, or one that was registered. ``deterministic`` stands
+        in for the executor's.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
         and SandboxError or ProtocolError for our own failures.
@@ -107,8 +113,10 @@ class Executor:
             context=context,
             files=files,
             artifacts=artifacts,
+            tools=tools,
             cancellation=cancellation,
-            deterministic=self._settings(deterministic),
+            language=language,
+            deterministic=self._settings(deterministic, language),
         )
         return self._pipeline.run(code, call)
 
@@ -120,7 +128,9 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
         deterministic: Deterministic | None = None,
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
@@ -129,8 +139,11 @@ class Executor:
             context=context,
             files=files,
             artifacts=artifacts,
+            tools=tools,
+            loop=running_loop(),
             cancellation=cancellation,
-            deterministic=self._settings(deterministic),
+            language=language,
+            deterministic=self._settings(deterministic, language),
         )
         return await self._threads.run(self._pipeline.run, code, call, cancellation=call.cancellation)
 
@@ -142,7 +155,9 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
         deterministic: Deterministic | None = None,
     ) -> Stream:
         """The same as ``execute``, as events while they happen: ``for event in executor.stream(code)``.
@@ -154,8 +169,10 @@ class Executor:
             context=context,
             files=files,
             artifacts=artifacts,
+            tools=tools,
             cancellation=cancellation,
-            deterministic=self._settings(deterministic),
+            language=language,
+            deterministic=self._settings(deterministic, language),
         )
         return open_stream(Stream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
 
@@ -167,7 +184,9 @@ class Executor:
         files: Mapping[str, bytes | os.PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
         deterministic: Deterministic | None = None,
     ) -> AsyncStream:
         """The same as ``stream``, for ``async for``. Cancelling the task ends the execution."""
@@ -176,8 +195,11 @@ class Executor:
             context=context,
             files=files,
             artifacts=artifacts,
+            tools=tools,
+            loop=running_loop(),
             cancellation=cancellation,
-            deterministic=self._settings(deterministic),
+            language=language,
+            deterministic=self._settings(deterministic, language),
         )
         return open_stream(AsyncStream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
 
@@ -209,8 +231,12 @@ class Executor:
             self.session, config=config, lifetime=lifetime, branchable=branchable, undo=Session.close
         )
 
-    def _settings(self, deterministic: Deterministic | None) -> Deterministic | None:
-        """What is in force for a call that asks for this. Raises ConfigurationError where the sandbox cannot."""
+    def _settings(self, deterministic: Deterministic | None, language: str) -> Deterministic | None:
+        """What is in force for a call that asks for this. Raises ConfigurationError where it cannot be had."""
+        if language != PYTHON:
+            if deterministic is not None:
+                raise ConfigurationError(f"deterministic= is for Python, and this is {language}: leave it out.")
+            return None
         deterministic = deterministic or self._deterministic
         if deterministic is not None and not self.sandbox.supports_determinism:
             raise ConfigurationError(
@@ -219,9 +245,9 @@ class Executor:
             )
         return deterministic
 
-    def check(self, code: str | bytes) -> CheckReport:
+    def check(self, code: str | bytes, *, language: str = PYTHON) -> CheckReport:
         """What the validators say of the code; nothing is run."""
-        return check(code, policy=self.policy)
+        return check(code, policy=self.policy, language=language)
 
     def close(self) -> None:
         """Close the sandbox if this executor made it. May be called twice."""
@@ -290,11 +316,20 @@ def run(
     files: Mapping[str, bytes | os.PathLike[str]] | None = None,
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
+    tools: Tools | None = None,
     cancellation: Cancellation | None = None,
+    language: str = PYTHON,
 ) -> ExecutionResult:
     """``Executor.execute`` on an executor that this process makes when first asked and closes at its end."""
     return _default.get().execute(
-        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+        code,
+        context=context,
+        files=files,
+        artifacts=artifacts,
+        config=config,
+        tools=tools,
+        cancellation=cancellation,
+        language=language,
     )
 
 
@@ -305,26 +340,34 @@ async def arun(
     files: Mapping[str, bytes | os.PathLike[str]] | None = None,
     artifacts: Iterable[str] = (),
     config: SandboxConfig | None = None,
+    tools: Tools | None = None,
     cancellation: Cancellation | None = None,
+    language: str = PYTHON,
 ) -> ExecutionResult:
     """The async twin of ``run``."""
     import asyncio
 
     executor = await asyncio.to_thread(_default.get)
     return await executor.aexecute(
-        code, context=context, files=files, artifacts=artifacts, config=config, cancellation=cancellation
+        code,
+        context=context,
+        files=files,
+        artifacts=artifacts,
+        config=config,
+        tools=tools,
+        cancellation=cancellation,
+        language=language,
     )
 
 
-def check(code: str | bytes, *, policy: Policy | None = None) -> CheckReport:
+def check(code: str | bytes, *, policy: Policy | None = None, language: str = PYTHON) -> CheckReport:
     """What the validators say of the code under ``policy``, ``Policy.standard()`` by default; nothing is run."""
     policy = policy or Policy.standard()
+    other = languages.other(language)
     began = perf_counter()
-    parsed = syntax.parse(code, policy)
+    parsed = read(code, policy, other)
     middle = perf_counter()
-    found = parsed.violations
-    if parsed.tree is not None:
-        found += tree.inspect(parsed.tree, parsed.text, policy)
+    found = parsed.violations + judge(parsed, policy, other)
     return CheckReport(
         violations=found,
         code_sha256=hashlib.sha256(as_bytes(code)).hexdigest(),

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hotcell.results import Artifact, Display, ErrorInfo, Redaction
+from hotcell.results import Artifact, Display, ErrorInfo, Redaction, ToolCall
 from hotcell.sandboxes.base import RunOutcome
+from hotcell.tool_calls import ToolRun
 from hotcell.validators.displays import check_bundle
 from hotcell.validators.media import media_type
 from hotcell.validators.output import Redactor
@@ -43,14 +44,16 @@ class OutputCheck:
         redacted: dict[str, Any] = self.redactor.redact_value(dict(call), "tool")[0]
         return redacted
 
-    def __call__(self, outcome: RunOutcome) -> dict[str, Any]:
-        """The fields of an ExecutionResult that come from inside the cell.
+    def __call__(self, outcome: RunOutcome, tool_run: ToolRun | None = None) -> dict[str, Any]:
+        """The fields of an ExecutionResult that come from inside the cell, and those that say what tools it called.
 
         Artifacts are redacted but not cleaned: a file is data, and its control characters may be meant.
         """
         found: dict[tuple[str, str], int] = {}
-        notes: list[str] = []
+        notes: list[str] = list(tool_run.notes) if tool_run else []
+        calls = tool_run.calls if tool_run else ()
         fields = {
+            "tool_calls": tuple(self._tool_call(item, found) for item in calls),
             "stdout": self._text(outcome.stdout, "stdout", found),
             "stderr": self._text(outcome.stderr, "stderr", found),
             "value": self._value(outcome.value, found),
@@ -65,6 +68,14 @@ class OutputCheck:
             Redaction(kind=kind, where=where, count=count) for (kind, where), count in found.items()
         )
         return fields
+
+    def _tool_call(self, call: ToolCall, found: dict[tuple[str, str], int]) -> ToolCall:
+        parts = {"name": call.name, "arguments": dict(call.arguments), "value": call.value, "error": call.error}
+        parts = _cleaned(parts)
+        if self.redactor is not None:
+            parts, redactions = self.redactor.redact_value(parts, "tool")
+            _count(redactions, found)
+        return replace(call, **parts)
 
     def _text(self, text: str, where: str, found: dict[tuple[str, str], int]) -> str:
         if not text:

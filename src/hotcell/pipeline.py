@@ -9,19 +9,25 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hotcell import inputs
+from hotcell import inputs, languages
 from hotcell.config import SandboxConfig
 from hotcell.determinism import Deterministic
-from hotcell.errors import SandboxUnavailable
+from hotcell.errors import ConfigurationError, SandboxUnavailable
+from hotcell.languages import PYTHON, Language
 from hotcell.output_check import OutputCheck
 from hotcell.policy import Policy
 from hotcell.result_cache import ResultCache
-from hotcell.results import ExecutionResult, IsolationLevel, SandboxInfo, Status
+from hotcell.results import ExecutionResult, IsolationLevel, SandboxInfo, Status, Violation
 from hotcell.sandboxes.base import Cancellation, Observer, RunOutcome, RunRequest, Sandbox
 from hotcell.steps import Admission, Steps
-from hotcell.validators import syntax, tree
+from hotcell.tool_calls import ToolRun
+from hotcell.tools import Toolbox, Tools
+from hotcell.validators import syntax, tree, unread
+
+if TYPE_CHECKING:
+    import asyncio
 
 _log = logging.getLogger("hotcell")
 
@@ -42,8 +48,12 @@ class Call:
     files: Mapping[str, bytes | PathLike[str]] = field(default_factory=dict)
     artifacts: tuple[str, ...] = ()
     cancellation: Cancellation = field(default_factory=Cancellation)
-    deterministic: Deterministic | None = None
     listener: Listener | None = None
+    language: str = PYTHON
+    tools: Toolbox | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    """Where async tools run: the caller's, when it has one."""
+    deterministic: Deterministic | None = None
     number: int = 0
     """The cell's number in its session; 0 outside of one."""
 
@@ -56,12 +66,20 @@ class Call:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         cancellation: Cancellation | None = None,
+        language: str = PYTHON,
+        tools: Tools | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
         deterministic: Deterministic | None = None,
     ) -> Call:
         """Raises ConfigurationError, which names the item."""
+        languages.other(language)
+        variables = inputs.check_context(context, config)
         return cls(
             config=config,
-            context=inputs.check_context(context, config),
+            language=language,
+            tools=Toolbox.of(tools, taken=variables) if tools else None,
+            loop=loop,
+            context=variables,
             files=inputs.check_files(files, config),
             artifacts=inputs.check_artifacts(artifacts),
             cancellation=cancellation or Cancellation(),
@@ -99,6 +117,9 @@ class Pipeline:
         What the code does is a result. Raises QuotaExceeded from the admit hook, and SandboxError or ProtocolError for
         our own failures.
         """
+        other = languages.other(call.language)
+        sandbox = self.sandbox.for_language(call.language)
+        _require_support(sandbox, call)
         steps = Steps(code, self.sandbox.name)
         try:
             if call.listener:
@@ -106,22 +127,21 @@ class Pipeline:
             if self._admit is not None:
                 self._admit(steps.admission(self.policy, call.config))
             steps.finished("admit")
-            parsed = syntax.parse(code, self.policy)
+            parsed = read(code, self.policy, other)
             steps.finished("syntax", parsed.violations)
-            if parsed.tree is not None and not steps.refused:
-                steps.finished("policy", tree.inspect(parsed.tree, parsed.text, self.policy))
+            if not steps.refused:
+                steps.finished("policy", judge(parsed, self.policy, other))
             if steps.refused:
                 result = steps.rejected()
             elif call.cancellation.cancelled:
                 result = steps.result(Status.CANCELLED, "The caller cancelled it before it started.", "caller")
             else:
-                info = self.require_isolation()
+                info = self.require_isolation(sandbox)
                 steps.entered(info)
-                request = self.request(parsed.text, call)
-                if self._cache is None or place is not None or request.tools is not None:
-                    result, _ = self._answer(request, steps, place or self.sandbox.run)
+                if self._cache is None or place is not None or call.deterministic is None or call.tools is not None:
+                    result, _ = self._answer(place or sandbox.run, parsed.text, call, steps)
                 else:
-                    result = self._answer_from(self._cache, request, steps, info)
+                    result = self._answer_from(self._cache, info, parsed.text, call, steps)
         except Exception as error:  # whatever failed on our side is recorded, then raised
             self._keep(steps.failed(error))
             raise
@@ -129,31 +149,45 @@ class Pipeline:
         return result
 
     def _answer(
-        self, request: RunRequest, steps: Steps, place: Callable[[RunRequest], RunOutcome]
+        self, place: Callable[[RunRequest], RunOutcome], text: str, call: Call, steps: Steps
     ) -> tuple[ExecutionResult, bool]:
         """By running the code. Also says whether a second run would come to the same, by the cell's own word."""
-        outcome = place(request)
+        outcome, tool_run = self._run_in(place, text, call)
         steps.ran(outcome.acquire_seconds, outcome.run_seconds)
-        checked = self.output_check(outcome)
+        checked = self.output_check(outcome, tool_run)
         steps.finished("output")
         result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
         return result, outcome.reproducible
 
-    def _answer_from(self, cache: ResultCache, request: RunRequest, steps: Steps, info: SandboxInfo) -> ExecutionResult:
+    def _answer_from(
+        self, cache: ResultCache, info: SandboxInfo, text: str, call: Call, steps: Steps
+    ) -> ExecutionResult:
         """From the cache when it has it; else by running the code, and the cache may have it then."""
+        request = self.request(text, call)
         key = cache.key(request, info, self.sandbox.identity)
         stored = cache.find(key)
         steps.finished("cache")
         if stored is not None:
-            if request.observer is not None:
-                _tell_again(request.observer, stored)
+            if call.listener is not None:
+                _tell_again(call.listener, stored)
             return steps.hit(stored)
-        result, reproducible = self._answer(request, steps, self.sandbox.run)
+        result, reproducible = self._answer(self.sandbox.run, text, call, steps)
         if reproducible and not cache.has_changed(key, request, info, self.sandbox.identity):
             cache.keep(key, result)
         return result
 
-    def request(self, text: str, call: Call) -> RunRequest:
+    def _run_in(
+        self, place: Callable[[RunRequest], RunOutcome], text: str, call: Call
+    ) -> tuple[RunOutcome, ToolRun | None]:
+        if call.tools is None:
+            return place(self.request(text, call)), None
+        tool_run = ToolRun(call.tools, loop=call.loop)
+        try:
+            return place(self.request(text, call, tool_run)), tool_run
+        finally:
+            tool_run.close()
+
+    def request(self, text: str, call: Call, tools: ToolRun | None = None) -> RunRequest:
         """What the sandbox is asked for."""
         return RunRequest(
             code=text,
@@ -163,14 +197,15 @@ class Pipeline:
             files=call.files,
             artifacts=call.artifacts,
             number=call.number,
+            tools=tools,
             deterministic=call.deterministic,
             observer=call.listener,
             cancellation=call.cancellation,
         )
 
-    def require_isolation(self) -> SandboxInfo:
+    def require_isolation(self, sandbox: Sandbox) -> SandboxInfo:
         """Where code will run. Raises SandboxUnavailable when that is less than is asked for."""
-        info = self.sandbox.info
+        info = sandbox.info
         if info.isolation < self._min_isolation:
             raise SandboxUnavailable(
                 f"The {info.name} sandbox isolates at the level {info.isolation.value!r} here; at least "
@@ -195,3 +230,27 @@ def _tell_again(observer: Observer, stored: ExecutionResult) -> None:
             observer.output(stream, text.encode())
     for shown in stored.displays:
         observer.display(shown.data)
+
+
+def _require_support(sandbox: Sandbox, call: Call) -> None:
+    wanted = {
+        "no stream of events": (call.listener, sandbox.supports_streaming),
+        "no host tools": (call.tools, sandbox.supports_tools),
+        "no files": (call.files or call.artifacts, sandbox.supports_files),
+    }
+    for lack, (is_wanted, is_there) in wanted.items():
+        if is_wanted and not is_there:
+            where = f"The {sandbox.name} sandbox" + ("" if call.language == PYTHON else f" for {call.language}")
+            raise ConfigurationError(f"{where} has {lack}: leave that out, or use LocalSandbox with Python.")
+
+
+def read(code: str | bytes, policy: Policy, other: Language | None) -> syntax.Parsed:
+    """The code as text, and as a tree where it is Python; ``other`` is its language where it is not."""
+    return syntax.parse(code, policy) if other is None else syntax.read(code, policy)
+
+
+def judge(parsed: syntax.Parsed, policy: Policy, other: Language | None) -> tuple[Violation, ...]:
+    """What the policy says of it."""
+    if other is not None:
+        return unread.inspect(other, policy)
+    return tree.inspect(parsed.tree, parsed.text, policy) if parsed.tree is not None else ()

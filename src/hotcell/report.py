@@ -153,4 +153,15 @@ def doctor_page(report: Report, *, style: Style = _PLAIN) -> str:
             lines += _wrapped("  here    ", layer.detail)
         if layer.remedy:
             lines += _wrapped("  get it  ", layer.remedy)
-    return "\n".join(lines)
+    return "\n".join([*lines, "", style.strong("languages"), *_languages(report, style)])
+
+
+def _languages(report: Report, style: Style) -> Iterator[str]:
+    for language in report.languages:
+        version = f" {clean_line(language.version)}" if language.version else ""
+        path = f"  ({clean_line(language.path)})" if language.path else ""
+        yield f"{style.good(' on') if language.on else style.bad('off')}  {style.strong(language.title)}{version}{path}"
+        if language.missing:
+            yield from _wrapped("  without ", ", ".join(language.missing))
+        if language.problem:
+            yield from _wrapped("  why     ", language.problem)

@@ -21,6 +21,7 @@ import hotcell
 from hotcell.cache import Cache
 from hotcell.errors import ConfigurationError
 from hotcell.policy import Policy
+from hotcell.readonly import ReadOnly
 from hotcell.results import ExecutionResult, SandboxInfo, Status
 from hotcell.sandboxes.base import RunRequest
 from hotcell.validators.output import Redactor
@@ -31,8 +32,11 @@ _ENTRY = 1
 """The version of what an entry looks like."""
 _THIS_PROCESS = os.urandom(32)
 """Hashes of known secrets are made with it, so that no guess can be tried on a key that somebody sees."""
-_NOT_IN_KEY = frozenset({"cancellation", "observer", "tools"})
-"""What of a RunRequest has no part in the result; what had tools is never stored. Any other field is in the key."""
+_NOT_IN_KEY = frozenset({"cancellation", "mounted", "observer", "tools"})
+"""What of a RunRequest has no part in the result. Any other field is in the key, also one that it gets later.
+
+What may call tools is never stored; what is mounted follows from the files.
+"""
 _OF_THIS_CALL = ("violations", "timings", "sandbox", "execution_id", "code_sha256", "cached")
 _ADDRESS = rb" at 0x[0-9a-fA-F]{6}"
 
@@ -66,7 +70,10 @@ class ResultCache:
                 for field in fields(request)
                 if field.name not in _NOT_IN_KEY and field.name != "files"
             },
-            "files": [(name, _digest_of(name, content)) for name, content in request.files.items()],
+            "files": [
+                (name, _digest_of(name, content), isinstance(content, ReadOnly))
+                for name, content in request.files.items()
+            ],
             "sandbox": [info.name, info.isolation.value, info.layers],
             "identity": identity,
         }

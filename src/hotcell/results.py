@@ -135,6 +135,27 @@ class Display:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A call of a host tool, and what came of it."""
+
+    number: int
+    """From 1, in the order of the calls."""
+    name: str
+    """The tool's, as the code asked for it."""
+    arguments: Mapping[str, Any]
+    """By name, as JSON data; a large one is the beginning of its JSON text."""
+    outcome: str
+    """``ok``, ``error`` (it raised), ``timeout``, ``refused`` (it was never called) or ``abandoned`` (the cell ended
+    before the answer came)."""
+    value: Any = None
+    """What it returned, as JSON data, shortened like the arguments."""
+    error: str = ""
+    """Type and message of what went wrong, as the code got to see it; empty when nothing did."""
+    seconds: float = 0.0
+    """How long it took on the host."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A file the code left in its work directory."""
 
@@ -222,6 +243,8 @@ class ExecutionResult:
     error: ErrorInfo | None = None
     violations: tuple[Violation, ...] = ()
     redactions: tuple[Redaction, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The host tools that it called, in order."""
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[str, ...] = ()
     """Remarks from our side: output cut, a file not collected and why, processes that were ended."""
@@ -254,6 +277,7 @@ class ExecutionResult:
             {"name": item.name, "size": item.size, "sha256": item.sha256, "media_type": item.media_type}
             for item in self.artifacts
         ]
+        data["tool_calls"] = [asdict(item) for item in self.tool_calls]
         data["notes"] = list(self.notes)
         data["usage"] = asdict(self.usage)
         data["timings"] = asdict(self.timings)

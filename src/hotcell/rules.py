@@ -223,6 +223,15 @@ CATALOGUE: tuple[Rule, ...] = (
         "Do not repeat a group that itself consists of a repetition: write a+ instead of (a+)+.",
         permissive="warning",
     ),
+    Rule(
+        id="language.unread",
+        refuses="code in any other language than Python",
+        why="This policy reads Python only; the wall is all there is.",
+        fix="Write the program in Python; or lean on the wall alone, and take a policy in which this rule is off.",
+        strict="error",
+        standard="warning",
+        permissive="warning",
+    ),
     _strict(
         "interaction.input",
         "waiting for a person: input(), breakpoint()",

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError, SessionLost
@@ -26,7 +26,11 @@ from hotcell.results import ExecutionResult
 from hotcell.sandboxes.base import Cancellation, RunOutcome, RunRequest, SandboxSession
 from hotcell.session_files import SessionFiles
 from hotcell.streaming import AsyncStream, Stream, open_stream
-from hotcell.threads import Threads
+from hotcell.threads import Threads, running_loop
+from hotcell.tools import Tools
+
+if TYPE_CHECKING:
+    import asyncio
 
 _KERNEL_LIMITS = ("memory_bytes", "processes", "open_files", "file_bytes", "disk_bytes", "disk_files")
 
@@ -72,7 +76,7 @@ class Session:
         sandbox = pipeline.sandbox
         if not sandbox.supports_sessions:
             raise ConfigurationError(f"The {sandbox.name} sandbox has no sessions: use LocalSandbox.")
-        pipeline.require_isolation()
+        pipeline.require_isolation(sandbox)
         first = pipeline.request("", Call.checked(config))
         cell = sandbox.open_session(first, branchable=branchable)
         return cls(pipeline, cell, config, lifetime, threads, branchable=branchable)
@@ -87,6 +91,7 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
     ) -> ExecutionResult:
         """Run the code where the last call left off; like ``Executor.execute``.
@@ -94,7 +99,7 @@ class Session:
         Code that reaches a limit is interrupted, as by Ctrl-C, and the state stays; only code that does not obey within
         a second is killed, and a note says that the state is lost. Raises SessionLost when there is no state any more.
         """
-        return self._run(code, self._call(context, files, artifacts, config, cancellation))
+        return self._run(code, self._call(context, files, artifacts, config, tools, cancellation))
 
     async def aexecute(
         self,
@@ -104,10 +109,11 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
     ) -> ExecutionResult:
         """The async twin. Cancelling the task interrupts the code, and the state stays if it obeys."""
-        call = self._call(context, files, artifacts, config, cancellation)
+        call = self._call(context, files, artifacts, config, tools, cancellation, running_loop())
         return await self._threads.run(self._run, code, call, cancellation=call.cancellation)
 
     def stream(
@@ -118,10 +124,11 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
     ) -> Stream:
         """The same as ``execute``, as events while they happen; see ``Executor.stream``."""
-        call = self._call(context, files, artifacts, config, cancellation)
+        call = self._call(context, files, artifacts, config, tools, cancellation)
         return open_stream(Stream, self._pipeline.output_check, call, partial(self._run, code))
 
     def astream(
@@ -132,10 +139,11 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None = None,
         artifacts: Iterable[str] = (),
         config: SandboxConfig | None = None,
+        tools: Tools | None = None,
         cancellation: Cancellation | None = None,
     ) -> AsyncStream:
         """The async twin of ``stream``."""
-        call = self._call(context, files, artifacts, config, cancellation)
+        call = self._call(context, files, artifacts, config, tools, cancellation, running_loop())
         return open_stream(AsyncStream, self._pipeline.output_check, call, partial(self._run, code))
 
     def _call(
@@ -144,7 +152,9 @@ class Session:
         files: Mapping[str, bytes | PathLike[str]] | None,
         artifacts: Iterable[str],
         config: SandboxConfig | None,
+        tools: Tools | None,
         cancellation: Cancellation | None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> Call:
         config = config or self.config
         for name in _KERNEL_LIMITS:
@@ -153,10 +163,19 @@ class Session:
                     f"{name}={getattr(config, name)} is not allowed here: the session was opened with "
                     f"{getattr(self.config, name)}, and the kernel keeps that limit for its whole life."
                 )
-        return Call.checked(config, context=context, files=files, artifacts=artifacts, cancellation=cancellation)
+        return Call.checked(
+            config,
+            context=context,
+            files=files,
+            artifacts=artifacts,
+            tools=tools,
+            loop=loop,
+            cancellation=cancellation,
+        )
 
     def _run(self, code: str | bytes, call: Call) -> ExecutionResult:
         with self._holding():
+            self._cell.require()  # before anybody is asked to admit what cannot run
             self._busy += 1
             try:
                 return self._pipeline.run(code, call, self._run_in_cell)

@@ -10,12 +10,23 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
     from hotcell.sandboxes.base import Cancellation
 
 _T = TypeVar("_T")
 _MOST_THREADS = 64
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this is called on; None on none."""
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -204,6 +205,19 @@ display(A())
         return sorted(repr(event) for event in events[1:-1])
 
     assert told(again) == told(live)
+
+
+def test_other_languages_run_beside_a_cache_and_are_never_kept(two: list[LocalSandbox]) -> None:
+    cache = MemoryCache()
+    cached = executor(two[0], cache=cache)
+    if two[0].isolation is not IsolationLevel.NAMESPACE or not shutil.which("bash"):
+        pytest.skip("other languages need namespaces, and their programs")
+    for _ in range(2):
+        result = cached.execute("echo hello", language="bash")
+        assert (result.stdout, result.cached) == ("hello\n", False)
+    assert len(cache) == 0
+    with pytest.raises(ConfigurationError, match="deterministic= is for Python"):
+        cached.execute("echo hello", language="bash", deterministic=Deterministic())
 
 
 def test_a_session_is_neither_cached_nor_deterministic(two: list[LocalSandbox]) -> None:

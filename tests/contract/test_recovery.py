@@ -16,28 +16,12 @@ from pathlib import Path
 
 import pytest
 from observers.cells import ask
-from observers.processes import descendants
+from observers.processes import descendants, fork_server_of
 
 from hotcell.errors import ConfigurationError, HotcellError, PoolExhausted, SandboxCrashed
 from hotcell.results import Status
 from hotcell.sandboxes.base import Cancellation
 from hotcell.sandboxes.local.sandbox import LocalSandbox
-
-
-def fork_server_of(sandbox: LocalSandbox) -> int:
-    """The process whose children are the cells: the launcher's only line of descent down to them."""
-    before = set(descendants(os.getpid()))
-    sandbox.wait_until_warm()
-    launcher = sandbox._pool.server._process.pid
-    assert launcher in before | set(descendants(os.getpid()))
-    server = launcher
-    while len(below := [pid for pid in descendants(server) if _parent(pid) == server]) == 1:
-        server = below[0]
-    return server
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.mark.threat("supervisor.fork-server-killed")

@@ -17,11 +17,27 @@ from pathlib import Path
 
 import pytest
 
+from hotcell.sandboxes.local.sandbox import LocalSandbox
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Success, and whatever the code did: all but a wrong command line and our own failure.
 THE_CODES_DOING = {0, 1, 3, 4, 5}
+
+
+NEEDS = re.compile(r"^<!-- needs: (.*) -->$", re.MULTILINE)
+
+
+def pass_over_without_its_languages(page: Path) -> None:
+    """A page may name the languages it uses; where the host lacks one, the examples cannot be run."""
+    named = NEEDS.search(page.read_text())
+    if named:
+        from observers.languages import speaking
+
+        with LocalSandbox(pool_size=0) as sandbox:
+            for name in named[1].split():
+                speaking(sandbox, name)
 
 
 def blocks(page: Path) -> list[tuple[str, int, str]]:
@@ -86,6 +102,7 @@ def path_with_hotcell(tmp_path: Path) -> str:
     "page", [page for page in PAGES if blocks(page)], ids=lambda page: page.relative_to(ROOT).as_posix()
 )
 def test_the_examples_of_this_page_do_what_it_says(page: Path, path_with_hotcell: str) -> None:
+    pass_over_without_its_languages(page)
     namespace: dict[str, object] = {"__name__": "example"}
     for language, line, source in blocks(page):
         if language == "python":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hotcell import cli, config, errors, results
+from hotcell import cli, config, errors, languages, results
 from hotcell.sandboxes.local import doctor, layers
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,7 @@ RESULT_TYPES = [
     results.CheckReport,
     doctor.Report,
     doctor.LayerReport,
+    doctor.LanguageReport,
 ]
 RESULT_FIELDS = [(kind.__name__, field.name) for kind in RESULT_TYPES for field in dataclasses.fields(kind)]
 
@@ -64,6 +65,17 @@ def test_every_limit_is_documented(field: dataclasses.Field[object]) -> None:
 @pytest.mark.parametrize("layer", layers.LAYERS, ids=lambda layer: layer.id)
 def test_every_layer_is_documented(layer: layers.Layer) -> None:
     assert f"| `{layer.id}` | {layer.title} | {layer.stops} | " in page("layers.md")
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(languages.Language), ids=lambda field: field.name)
+def test_every_field_of_a_language_is_documented(field: dataclasses.Field[object]) -> None:
+    assert f"| `{field.name}` |" in page("languages.md")
+
+
+@pytest.mark.parametrize("language", [languages.BASH, languages.JAVASCRIPT], ids=lambda language: language.name)
+def test_every_language_and_its_suffixes_are_documented(language: languages.Language) -> None:
+    suffixes = ", ".join(f"`{suffix}`" for suffix in language.suffixes)
+    assert f"| `{language.name}` | {language.title} | {suffixes} |" in page("languages.md")
 
 
 EXCEPTIONS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
+
+from hotcell.sandboxes.local.sandbox import LocalSandbox
 
 
 def parents() -> dict[int, int]:
@@ -38,3 +41,19 @@ def named(name: str, pid: int) -> list[int]:
             if Path(f"/proc/{child}/comm").read_text() == f"{name}\n":
                 found.append(child)
     return found
+
+
+def fork_server_of(sandbox: LocalSandbox) -> int:
+    """The process whose children are the cells: the launcher's only line of descent down to them."""
+    before = set(descendants(os.getpid()))
+    sandbox.wait_until_warm()
+    launcher = sandbox._pool.server._process.pid
+    assert launcher in before | set(descendants(os.getpid()))
+    server = launcher
+    while len(below := [pid for pid in descendants(server) if _parent(pid) == server]) == 1:
+        server = below[0]
+    return server
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

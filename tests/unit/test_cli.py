@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,8 @@ def as_a_process(*arguments: str, **options: object) -> subprocess.Popen[str]:
         (["run", "-", "--sandbox", "moon"], "invalid choice: 'moon'"),
         (["run", "-", "--sandbox", "restricted", "--preload", "json"], "--preload and --env need --sandbox local"),
         (["run", "-", "--time", "1"], "unrecognized arguments"),
+        (["run", "-", "--language", "cobol"], "language='cobol' is not known"),
+        (["check", "-", "--language", "cobol"], "language='cobol' is not known"),
         (["run", "-", "--nonsense\x1b[2J"], "\\x1b[2J"),
         (["doctor", "--level", "gvisor"], "invalid choice: 'gvisor'"),
     ],
@@ -332,6 +335,33 @@ def test_doctor_says_of_every_layer_what_it_stops(hotcell: Command) -> None:
         assert f"({layer['id']})" in answer.out
         assert layer["stops"]
         assert layer["on"] or layer["remedy"]
+
+
+def test_doctor_runs_a_program_of_every_language_that_it_says_is_there(hotcell: Command) -> None:
+    data = json.loads(hotcell("doctor", "--json").out)
+    found = {language["name"]: language for language in data["languages"]}
+    assert {"python", "bash", "javascript"} <= found.keys()
+    for language in found.values():
+        assert language.keys() == {"name", "title", "on", "version", "path", "problem", "missing"}
+        assert bool(language["version"]) is language["on"]
+        assert bool(language["problem"]) is not language["on"]
+    assert found["python"]["on"]
+    assert found["bash"]["on"] is (data["level"] == "namespace" and shutil.which("bash") is not None)
+
+
+@pytest.mark.parametrize(("name", "options"), [("cell.sh", []), ("cell", ["--language", "bash"])])
+def test_the_language_is_told_by_the_suffix_or_by_name(
+    name: str, options: list[str], hotcell: Command, tmp_path: Path
+) -> None:
+    source = tmp_path / name
+    source.write_text("echo $((6 * 7)) # not Python\n")
+    checked = hotcell("check", source, *options)
+    assert checked.code == Exit.OK
+    assert "warning[language.unread]" in checked.out
+    ran = hotcell("run", source, "--json", *options)
+    if ran.code == Exit.FAILED:
+        pytest.skip(ran.err)
+    assert json.loads(ran.out)["stdout"] == "42\n"
 
 
 @pytest.mark.parametrize("level", ["process", "namespace"])

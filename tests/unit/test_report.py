@@ -20,7 +20,7 @@ from hotcell.results import (
     Usage,
     Violation,
 )
-from hotcell.sandboxes.local.doctor import LayerReport, Report
+from hotcell.sandboxes.local.doctor import LanguageReport, LayerReport, Report
 from hotcell.terminal import Style
 
 SANDBOX = SandboxInfo(name="local", isolation=IsolationLevel.NAMESPACE, layers=("namespace.user", "seccomp"))
@@ -171,10 +171,18 @@ def test_the_doctor_page_says_of_a_missing_layer_how_to_get_it() -> None:
         LayerReport(id="seccomp", title="Seccomp", stops="System calls.", on=True, detail="x86-64", remedy=""),
         LayerReport(id="landlock", title="Landlock", stops="Files.", on=False, detail="", remedy="Linux 5.13."),
     )
+    off = {"on": False, "version": "", "missing": ()}
+    languages = (
+        LanguageReport(
+            name="fast", title="Fast", on=True, version="v1\x1b", path="/bin/f", problem="", missing=("landlock",)
+        ),
+        LanguageReport(name="absent", title="Absent", path="", problem="This host has no program 'a'.", **off),
+    )
     report = Report(
         level=IsolationLevel.PROCESS,
         problem="No \x1b namespaces.",
         layers=layers,
+        languages=languages,
         kernel="6.1",
         python="3.13.0",
         user=0,
@@ -190,4 +198,10 @@ def test_the_doctor_page_says_of_a_missing_layer_how_to_get_it() -> None:
         "off  Landlock  (landlock)",
         "     stops   Files.",
         "     get it  Linux 5.13.",
+        "",
+        "languages",
+        " on  Fast v1\\x1b  (/bin/f)",
+        "     without landlock",
+        "off  Absent",
+        "     why     This host has no program 'a'.",
     ]

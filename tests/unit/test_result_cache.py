@@ -22,6 +22,7 @@ from hotcell.determinism import Deterministic
 from hotcell.errors import ConfigurationError
 from hotcell.executor import Executor
 from hotcell.policy import Policy
+from hotcell.readonly import ReadOnly
 from hotcell.result_cache import _NOT_IN_KEY, ResultCache
 from hotcell.results import Artifact, ErrorInfo, ExecutionResult, IsolationLevel, SandboxInfo, Status, Usage
 from hotcell.sandboxes.base import Cancellation, RunOutcome, RunRequest, Sandbox
@@ -104,7 +105,8 @@ class TestTheKey:
         """A field that a later version adds must not be forgotten: this test then asks what it is."""
         tried = set().union(*self.DIFFERENT.values())
         assert {field.name for field in dataclasses.fields(RunRequest)} - tried == _NOT_IN_KEY
-        assert key(cancellation=Cancellation(), observer=object()) == key()
+        ours = {"cancellation": Cancellation(), "observer": object(), "mounted": frozenset({"a"})}
+        assert key(**ours) == key()
 
     def test_a_file_is_known_by_what_is_in_it_wherever_it_comes_from(self, tmp_path: Path):
         path = tmp_path / "x"
@@ -112,6 +114,11 @@ class TestTheKey:
         assert key(files={"a": path}) == key(files={"a": b"1"})
         path.write_bytes(b"2")
         assert key(files={"a": path}) == key(files={"a": b"2"})
+
+    def test_a_file_that_cannot_be_written_to_is_another_file(self, tmp_path: Path):
+        path = tmp_path / "x"
+        path.write_bytes(b"1")
+        assert key(files={"a": ReadOnly(path)}) != key(files={"a": path})
 
     @pytest.mark.parametrize("what", ["missing", "folder"])
     def test_a_file_that_cannot_be_read_is_an_error_that_names_it(self, tmp_path: Path, what: str):
@@ -339,7 +346,7 @@ class Scripted(Sandbox):
     """Answers what it is told to, and says that it can be deterministic."""
 
     name: ClassVar[str] = "scripted"
-    supports_determinism = True
+    supports_determinism = supports_tools = supports_files = True
     info = INFO
     identity = IDENTITY
 
@@ -358,6 +365,10 @@ class Scripted(Sandbox):
 class Plain(Scripted):
     name: ClassVar[str] = "plain"
     supports_determinism = False
+
+
+def ask(question: str) -> str:
+    return question
 
 
 class TestTheStep:
@@ -424,9 +435,7 @@ class TestTheStep:
         """A tool may answer otherwise the next time; the request that has one does not even look."""
         sandbox = Scripted()
         executor = Executor(sandbox, cache=MemoryCache())
-        request = executor._pipeline.request
-        executor._pipeline.request = lambda *given: dataclasses.replace(request(*given), tools=object())
-        assert [executor.execute("1").cached for _ in range(2)] == [False, False]
+        assert [executor.execute("1", tools={"ask": ask}).cached for _ in range(2)] == [False, False]
 
     def test_a_store_that_fails_costs_speed_and_nothing_else(self, caplog: pytest.LogCaptureFixture):
         class Broken:

@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from hotcell import languages
 from hotcell.config import SandboxConfig
 from hotcell.determinism import Deterministic
+from hotcell.errors import ConfigurationError
+from hotcell.languages import PYTHON
 from hotcell.results import Artifact, ErrorInfo, IsolationLevel, SandboxInfo, Status, Usage
 
 if TYPE_CHECKING:
@@ -72,10 +75,13 @@ class ToolHost(Protocol):
     def announce(self) -> list[dict[str, Any]]:
         """What the worker needs to make functions of them: JSON data."""
 
-    def start(self, call: Mapping[str, Any], done: Callable[[Mapping[str, Any], bytes], None]) -> Mapping[str, Any]:
+    def start(
+        self, call: Mapping[str, Any], done: Callable[[Mapping[str, Any], bytes], None]
+    ) -> Mapping[str, Any] | None:
         """Begin a call that a worker asks for, which is hostile data; returns at once what is known of the call.
 
-        ``done`` gets what came of it and the answer, JSON, from any thread, exactly once.
+        None is for one too many to be told of. ``done`` gets what came of it and the answer, JSON, from any thread,
+        exactly once.
         """
 
     @property
@@ -95,6 +101,8 @@ class RunRequest:
     """Variables the code finds defined: JSON data."""
     files: Mapping[str, bytes | os.PathLike[str]] = field(default_factory=dict)
     """Files put into its work directory: content, or a path on the host that is copied."""
+    mounted: frozenset[str] = frozenset()
+    """Names of files that are there already and cannot be changed."""
     artifacts: tuple[str, ...] = ()
     """Globs of the files to bring back from the work directory; empty brings back none."""
     deterministic: Deterministic | None = None
@@ -142,6 +150,10 @@ class SandboxSession(ABC):
         """Why its state is gone, in one sentence; empty while it is there."""
 
     @abstractmethod
+    def require(self) -> None:
+        """Raises SessionLost, with the reason, when its state is gone."""
+
+    @abstractmethod
     def run(self, request: RunRequest) -> RunOutcome:
         """Run the code where the earlier runs left off. Raises SessionLost, or SandboxError for our own failures."""
 
@@ -171,20 +183,32 @@ class Sandbox(ABC):
     required_policy: ClassVar[str | None] = None
     """The name of the only policy it accepts; None means any."""
 
-    supports_streaming: ClassVar[bool] = False
-    """Output, displays and tool calls are told while the code runs."""
+    # What it can do beyond running code. Asking for what it lacks is a ConfigurationError before anything runs.
 
-    supports_files: ClassVar[bool] = False
-    """It has a work directory: ``files`` go in, ``artifacts`` come out."""
+    @property
+    def supports_streaming(self) -> bool:
+        """Output, displays and tool calls are told while the code runs."""
+        return False
 
-    supports_displays: ClassVar[bool] = False
-    """Plots and tables come out as MIME bundles."""
+    @property
+    def supports_files(self) -> bool:
+        """It has a work directory: ``files`` go in, ``artifacts`` come out."""
+        return False
 
-    supports_tools: ClassVar[bool] = False
-    """The code may call functions of the host."""
+    @property
+    def supports_displays(self) -> bool:
+        """Plots and tables come out as MIME bundles."""
+        return False
 
-    supports_sessions: ClassVar[bool] = False
-    """``open_session`` gives a cell that keeps its state between runs."""
+    @property
+    def supports_tools(self) -> bool:
+        """The code may call functions of the host."""
+        return False
+
+    @property
+    def supports_sessions(self) -> bool:
+        """``open_session`` gives a cell that keeps its state between runs."""
+        return False
 
     @property
     def supports_fork(self) -> bool:
@@ -223,6 +247,18 @@ class Sandbox(ABC):
         ConfigurationError for what it does not support.
         """
         raise NotImplementedError
+
+    def for_language(self, language: str) -> Sandbox:
+        """The same wall for programs of that language; it belongs to this one and is closed with it.
+
+        Raises ConfigurationError for a language that is not known or that this sandbox does not run.
+        """
+        if language != PYTHON:
+            raise ConfigurationError(
+                f"The {self.name} sandbox runs Python only, not language={languages.get(language).name!r}: use "
+                "LocalSandbox."
+            )
+        return self
 
     @abstractmethod
     def close(self) -> None:

@@ -46,7 +46,7 @@ class Exchange:
     def begin(self, call: dict[str, Any]) -> None:
         """Start what a worker asks for, whatever that is."""
         known = self._tools.start(call, self._take)
-        if self._observer:
+        if self._observer and known is not None:
             self._observer.tool_called(known)
 
     def _take(self, record: Mapping[str, Any], answer: bytes) -> None:

@@ -43,18 +43,14 @@ class WorkFiles:
                 handle = os.open(part, _READ, dir_fd=parent)
             except OSError as error:
                 raise _no_file(name, error) from error
-            with open(handle, "rb", buffering=0) as file:
-                status = os.fstat(handle)
-                if not stat.S_ISREG(status.st_mode):
-                    raise ConfigurationError(f"files: {name!r} is not a regular file.")
-                if status.st_nlink != 1:
-                    raise ConfigurationError(f"files: {name!r} has a second name (a hard link) and is not read.")
-                if status.st_size > most_bytes:
-                    raise ConfigurationError(f"files: {name!r} holds {status.st_size} bytes; {most_bytes} may be read.")
+            try:
+                size = _size_to_read(name, os.fstat(handle), most_bytes)
                 content = bytearray()
-                while chunk := file.read(min(1 << 20, status.st_size - len(content))):
+                while chunk := os.read(handle, min(1 << 20, size - len(content))):
                     content += chunk
                 return bytes(content)
+            finally:
+                os.close(handle)
 
     def delete(self, name: str) -> None:
         """Remove a file, or a link, itself. Raises FileNotFoundError, and ConfigurationError for a folder."""
@@ -100,6 +96,16 @@ class WorkFiles:
                             yield FileEntry(name="/".join((*parts, name)), size=status.st_size)
                 finally:
                     os.close(handle)
+
+
+def _size_to_read(name: str, status: os.stat_result, most_bytes: int) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigurationError(f"files: {name!r} is not a regular file.")
+    if status.st_nlink != 1:
+        raise ConfigurationError(f"files: {name!r} has a second name (a hard link) and is not read.")
+    if status.st_size > most_bytes:
+        raise ConfigurationError(f"files: {name!r} holds {status.st_size} bytes; {most_bytes} may be read.")
+    return status.st_size
 
 
 def _no_file(name: str, error: OSError) -> OSError:

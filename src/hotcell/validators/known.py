@@ -25,6 +25,10 @@ class _Form:
     spill: bool = False
     """True when a character on either side holds bits of the secret, as in base64."""
 
+    @property
+    def crosses_lines(self) -> bool:
+        return "\n" in self.text or "\r" in self.text
+
 
 class KnownSecrets:
     """The forms of all known secrets. Immutable."""
@@ -46,7 +50,7 @@ class KnownSecrets:
         self.longest = max(
             [len(form.text) + 2 for form in self._forms] + [len(text) for text, _ in self._hexes], default=0
         )
-        self.crosses_lines = any("\n" in form.text or "\r" in form.text for form in self._forms)
+        self._crossing = tuple(form for form in self._forms if form.crosses_lines)
 
     def __bool__(self) -> bool:
         return bool(self._forms)
@@ -76,6 +80,17 @@ class KnownSecrets:
                 yield position, position + len(digits), kind
                 position = lower.find(digits, position + 1)
 
+    def unfinished(self, text: str, *, crossing: bool = False) -> int:
+        """Where the end of the text may be the beginning of a form; the length of the text when it is of none.
+
+        ``crossing`` asks only for the forms that hold a line end.
+        """
+        starts = [_beginning(form, text) for form in (self._crossing if crossing else self._forms)]
+        if self._hexes and not crossing:
+            lower = text[-self.longest :].lower()
+            starts += [len(text) - len(lower) + _suffix(digits.decode(), lower, 3) for digits, _ in self._hexes]
+        return min(starts, default=len(text))
+
     def mask(self, content: bytes) -> tuple[bytes, dict[str, int]]:
         """Binary content with every known secret (UTF-8 and UTF-16) overwritten by as many ``*``; the count by kind."""
         counts: dict[str, int] = {}
@@ -87,6 +102,23 @@ class KnownSecrets:
                     content = content.replace(needle, b"*" * len(needle))
                     counts[form.kind] = counts.get(form.kind, 0) + found
         return content, counts
+
+
+def _beginning(form: _Form, text: str) -> int:
+    # What crosses lines may not leave even its first line, as a line that is over is judged without those before it.
+    few = 0 if form.crosses_lines else min(3, len(form.text) // 3)
+    start = _suffix(form.text, text, few)
+    return start - 1 if form.spill and 0 < start < len(text) and text[start - 1] in _BASE64 else start
+
+
+def _suffix(form: str, text: str, few: int) -> int:
+    """Where the longest end of the text that the form begins with begins, if it has more than ``few`` characters."""
+    position = max(0, len(text) - len(form) + 1)
+    while (position := text.find(form[: few + 1], position)) >= 0:
+        if form.startswith(text[position:]):
+            return position
+        position += 1
+    return len(text)
 
 
 def _kind(name: str) -> str:

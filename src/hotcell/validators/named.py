@@ -15,7 +15,7 @@ _VARIETY = 12
 
 # The rest of a name, its closing quote or bracket, an assignment sign, and a value: in quotes (also those of a string
 # within a string, and the \x1f that stands around the strings of a JSON value), or bare up to a delimiter.
-_SIGN = rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}"
+SIGN = rb"(?P<rest>[a-z0-9_.-]{0,24})(?:\\{0,2}[\"'`]\]?)?[ \t]{0,4}(?:=>|:=|={1,2}|:)[ \t]{0,4}"
 _VALUE = (
     rb"(?:[bru]?\"(?![,)\]}])(?P<double>(?:[^\"\\\r\n]{1,256}+|\\[^\r\n]){1,64}+)"
     rb"|[bru]?'(?![,)\]}])(?P<single>(?:[^'\\\r\n]{1,256}+|\\[^\r\n]){1,64}+)"
@@ -25,13 +25,16 @@ _VALUE = (
 )
 # A key or token has a digit; asked first, as it turns most honest text away.
 _WITH_DIGIT = rb"(?=[^0-9\r\n]{0,64}+[0-9])"
-_PASSWORDS = tuple((keyword, re.compile(keyword + _SIGN + _VALUE)) for keyword in (b"pass", b"pwd"))
+_PASSWORDS = tuple((keyword, re.compile(keyword + SIGN + _VALUE)) for keyword in (b"pass", b"pwd"))
 _KEYWORDS = (b"secret", b"token", b"key")
-_KEYS = tuple((keyword, re.compile(keyword + _SIGN + _WITH_DIGIT + _VALUE)) for keyword in _KEYWORDS)
-_AUTHORIZATION = re.compile(
+_KEYS = tuple((keyword, re.compile(keyword + SIGN + _WITH_DIGIT + _VALUE)) for keyword in _KEYWORDS)
+KEYWORDS = (b"pass", b"pwd", *_KEYWORDS)
+"""One of these stands in every name that says its value is secret."""
+AUTHORIZATION = (
     rb"authorization\\{0,2}[\"']?[ \t]{0,4}[:=][ \t]{0,4}\\{0,2}[\"']?(?:bearer|basic|token|digest|apikey)[ \t]{1,4}"
-    rb"(?P<value>[a-z0-9._~+/=:-]{6,4096})"
 )
+"""What stands before the credentials of such a header."""
+_AUTHORIZATION = re.compile(AUTHORIZATION + rb"(?P<value>[a-z0-9._~+/=:-]{6,4096})")
 _BEARER = re.compile(rb"bearer (?P<value>(?=[a-z._~+/=-]{0,64}[0-9])[a-z0-9._~+/=-]{20,4096})")
 _SAS = re.compile(rb"sig=(?P<value>[a-z0-9%+/=_-]{20,256})")
 

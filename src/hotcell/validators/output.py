@@ -20,9 +20,10 @@ from hotcell.results import Redaction
 from hotcell.validators import addresses, blocks, named, numbers, tokens
 from hotcell.validators.known import KnownSecrets
 from hotcell.validators.secrets import ALL_KINDS, KINDS, PERSONAL, SECRETS
-from hotcell.validators.shadow import Shadow, Span
+from hotcell.validators.shadow import Shadow, Span, masked
 from hotcell.validators.stream import StreamRedactor
 from hotcell.validators.text import clean_text
+from hotcell.validators.unfinished import Unfinished
 from hotcell.validators.values import Leaves
 
 __all__ = ["ALL_KINDS", "PERSONAL", "SECRETS", "Redactor", "StreamRedactor", "clean_text"]
@@ -62,6 +63,7 @@ class Redactor:
         self._scanners = tuple(scan for by, scan in _SCANNERS.items() if by in wanted)
         self._blocks = "blocks" in wanted
         self._known = KnownSecrets(known_secrets)
+        self._unfinished = Unfinished(self.kinds, self._known)
 
     def redact(self, text: str, where: str) -> tuple[str, tuple[Redaction, ...]]:
         """The text without secrets, and what was taken out. Text without any comes back as the same object."""
@@ -96,7 +98,7 @@ class Redactor:
 
     def stream(self, where: str) -> StreamRedactor:
         """For text that comes in pieces: cleaned as by ``clean_text``, then redacted."""
-        return StreamRedactor(self.spans, where, self._known)
+        return StreamRedactor(self.spans, where, self._known, self._unfinished)
 
     def describe(self, key: bytes) -> dict[str, Any]:
         """What it looks for, as JSON data; of the known secrets a hash that tells nothing without ``key``."""
@@ -111,7 +113,7 @@ class Redactor:
         for _ in range(_GLUED_ROUNDS):
             if not _any_glued(text, spans):
                 break
-            more = self._scan(_masked(text, spans))
+            more = self._scan(masked(text, spans))
             if not more:
                 break
             spans = _merged(spans + more)
@@ -188,11 +190,6 @@ def _replaced(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
         position = end
     pieces.append(text[position:])
     return "".join(pieces)
-
-
-def _masked(text: str, spans: list[Span]) -> str:
-    """The text with brackets, as markers have, for what was found: no rule begins at one or reads across it."""
-    return _replaced(text, ((start, end, "]" * (end - start)) for start, end, _ in spans))
 
 
 def _text_encoding(content: bytes) -> str | None:

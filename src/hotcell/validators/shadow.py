@@ -91,6 +91,17 @@ def _without_escapes(data: bytes) -> bytes:
     return data
 
 
+def masked(text: str, spans: list[Span]) -> str:
+    """The text with brackets, as markers have, for what was found: no rule begins at one or reads across it."""
+    pieces: list[str] = []
+    position = 0
+    for start, end, _ in spans:
+        pieces += (text[position:start], "]" * (end - start))
+        position = end
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
 def tail(data: bytes, end: int, chars: bytes, most: int) -> bytes:
     """The longest piece of ``data`` that ends at ``end``, holds only ``chars`` and at most ``most`` of them."""
     window = data[max(0, end - most) : end]

@@ -46,7 +46,7 @@ class Parsed:
     text: str
     """The code as text, without a byte order mark; empty when it was not text."""
     tree: ast.Module | None
-    """None when the violations hold an error."""
+    """None when the violations hold an error, and for other languages than Python."""
     violations: tuple[Violation, ...] = ()
 
 
@@ -74,6 +74,20 @@ def parse(code: str | bytes, policy: Policy) -> Parsed:
         return Parsed(text=text, tree=None, violations=(_syntax_violation(error, text),))
 
 
+def read(code: str | bytes, policy: Policy) -> Parsed:
+    """What can be said of code in any language: that it is text, without null characters, and not too large.
+
+    Never raises, and never gives a tree.
+    """
+    text = ""
+    try:
+        text = _decode(code, policy, cookies=False)
+        _check_null(text)
+        return Parsed(text=text, tree=None)
+    except _Refusal as refusal:
+        return Parsed(text=text, tree=None, violations=(_violation(refusal, text),))
+
+
 def lines_of(text: str) -> list[str]:
     """The lines as Python's tokenizer counts them: ended by ``\\n``, ``\\r\\n`` or ``\\r`` and nothing else."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -85,22 +99,24 @@ def shortened(line: str, limit: int = 160) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-def _decode(code: object, policy: Policy) -> str:
+def _decode(code: object, policy: Policy, *, cookies: bool = True) -> str:
+    """``cookies`` says that a coding line means something in the code's language."""
     if isinstance(code, (bytes, bytearray)):
-        text = _decode_bytes(bytes(code), policy)
+        text = _decode_bytes(bytes(code), policy, cookies=cookies)
     elif isinstance(code, str):
         # A subclass may override any method; the copy has only those of str.
         text = code if type(code) is str else str.__str__(str.__getitem__(code, slice(None)))
         _check_size(len(text), policy)
         if not text.isascii():
             _check_unicode(text, policy)
-        _check_cookie(text, _PLAIN_ENCODINGS | _SINGLE_BYTE_ENCODINGS)
+        if cookies:
+            _check_cookie(text, _PLAIN_ENCODINGS | _SINGLE_BYTE_ENCODINGS)
     else:
         raise _Refusal("syntax.type", f"The code is {type(code).__name__}, not text.")
     return text.removeprefix("\ufeff")
 
 
-def _decode_bytes(code: bytes, policy: Policy) -> str:
+def _decode_bytes(code: bytes, policy: Policy, *, cookies: bool) -> str:
     _check_size(len(code), policy)
     if code.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
         raise _Refusal("syntax.encoding", "The source is UTF-16 or UTF-32.", fix="Save it as UTF-8.")
@@ -109,7 +125,8 @@ def _decode_bytes(code: bytes, policy: Policy) -> str:
     except UnicodeDecodeError as error:
         line = code.count(b"\n", 0, error.start) + 1
         raise _Refusal("syntax.encoding", f"Line {line} holds bytes that are not UTF-8.") from None
-    _check_cookie(text, _PLAIN_ENCODINGS)
+    if cookies:
+        _check_cookie(text, _PLAIN_ENCODINGS)
     return text
 
 
@@ -137,9 +154,7 @@ def _check_cookie(text: str, allowed: frozenset[str]) -> None:
 
 def _measure(text: str, policy: Policy) -> None:
     """Refuse what would cost the parser too much; linear, and next to nothing for short text."""
-    null = text.find("\0")
-    if null >= 0:
-        raise _Refusal("syntax.encoding", "The source holds a null character.", null, "Remove the null character.")
+    _check_null(text)
     if len(text) <= _HARMLESS_LENGTH and policy.max_tokens >= _HARMLESS_LENGTH:
         _check_numbers(text)
         return
@@ -149,6 +164,12 @@ def _measure(text: str, policy: Policy) -> None:
         raise _Refusal("syntax.too-large", message)
     _check_numbers(text)
     _check_chains(text)
+
+
+def _check_null(text: str) -> None:
+    null = text.find("\0")
+    if null >= 0:
+        raise _Refusal("syntax.encoding", "The source holds a null character.", null, "Remove the null character.")
 
 
 def _check_numbers(text: str) -> None:

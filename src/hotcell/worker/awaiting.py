@@ -27,8 +27,13 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     task = loop.create_task(coroutine)
     try:
         return loop.run_until_complete(task)
-    except BaseException:
-        if not task.done():  # an interrupt came out of the loop itself
-            task.cancel()
-            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
-        raise
+    except BaseException as error:
+        if task.done():
+            raise
+        # An interrupt came out of the loop itself. Where the code waited is in the traceback of its cancellation.
+        task.cancel()
+        try:
+            loop.run_until_complete(task)
+        except asyncio.CancelledError as cancelled:
+            error.with_traceback(cancelled.__traceback__)
+        raise error from None

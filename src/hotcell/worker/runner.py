@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, ModuleType
 from typing import Any, NoReturn, Protocol
 
-from hotcell.worker import awaiting, determinism, displays, namespace, streams, tracebacks, values
+from hotcell.worker import awaiting, determinism, displays, namespace, streams, tools, tracebacks, values
 from hotcell.worker.tracebacks import Source
 
 _EXIT_CODE: Any = SystemExit.__dict__["code"]
@@ -70,6 +70,9 @@ def run(request: Mapping[str, Any], outlet: Outlet | None = None) -> dict[str, A
     module = become_main(request, source.filename)
     settings = request.get("deterministic")
     watch = determinism.apply(settings) if settings else None
+    caller = tools.Caller()
+    if outlet is not None and request.get("tools"):
+        tools.offer(caller, request["tools"], outlet.exchange, module.__dict__)
     owner, before = _getpid(), _exit_work()
     report = run_in(module, source, request, outlet=outlet, at_end=lambda: _end_as_python_does(before))
     if _getpid() != owner:
@@ -140,8 +143,9 @@ def _finish(
     ends: tuple[Callable[[], None] | None, Callable[[], None] | None],
 ) -> dict[str, Any]:
     at_end, at_last = ends
-    displays.finish(value, error)
     report = None if error is None else failure(error, source)
+    if not (report and report["memory_error"]):
+        displays.finish(value, error)
     if at_end is not None:
         at_end()
     report = report or _success(value, request["value_bytes"])
@@ -161,9 +165,7 @@ def _execute(text: str, source: Source, names: dict[str, Any]) -> tuple[Any, Bas
         body = compile(tree, source.filename, "exec", flags, dont_inherit=True) if tree.body else None
         final = compile(ast.Expression(last.value), source.filename, "eval", flags, dont_inherit=True) if last else None
         del tree, last
-        if body is not None:
-            _evaluate(body, names)
-        value = None if final is None else _evaluate(final, names)
+        value = _evaluate([code for code in (body, final) if code is not None], names)
         if value is None and names.get("result") is not before:
             value = names.get("result")
         return value, None
@@ -171,10 +173,24 @@ def _execute(text: str, source: Source, names: dict[str, Any]) -> tuple[Any, Bas
         return None, error
 
 
-def _evaluate(code: CodeType, names: dict[str, Any]) -> Any:
-    value = eval(code, names)  # noqa: S307  # this is the product
-    # Code with ``await`` outside a function gives a coroutine instead of running.
-    return awaiting.run(value) if code.co_flags & _COROUTINE else value
+def _evaluate(codes: list[CodeType], names: dict[str, Any]) -> Any:
+    """The value of the last one."""
+    # Code with ``await`` outside a function gives a coroutine instead of running; all of it runs in one loop then.
+    if any(code.co_flags & _COROUTINE for code in codes):
+        return awaiting.run(_evaluate_in_loop(codes, names))
+    value = None
+    for code in codes:
+        value = eval(code, names)  # noqa: S307  # this is the product
+    return value
+
+
+async def _evaluate_in_loop(codes: list[CodeType], names: dict[str, Any]) -> Any:
+    value = None
+    for code in codes:
+        value = eval(code, names)  # noqa: S307  # as above
+        if code.co_flags & _COROUTINE:
+            value = await value
+    return value
 
 
 def _success(value: Any, value_bytes: int) -> dict[str, Any]:

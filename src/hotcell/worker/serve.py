@@ -12,14 +12,17 @@ from typing import Any, NoReturn
 
 from hotcell.worker import namespace, runner, wire
 from hotcell.worker.inbox import Fork, Inbox, send_handles
+from hotcell.worker.outlet import Outlet
 from hotcell.worker.session import Session
 from hotcell.worker.tracebacks import Source
 
 CHANNEL = 3
 """The descriptor of the wire; 0 is /dev/null, 1 and 2 are the code's own output."""
 
+_Run = Callable[[dict[str, Any], Outlet], dict[str, Any]]
+
 # Kept from before the code ran: it may replace what the modules hold.
-_dumps, _write, _exit, _getpid = json.dumps, os.write, os._exit, os.getpid
+_dumps, _write, _exit = json.dumps, os.write, os._exit
 _REHEARSED = " ".join(f"module{number}" for number in range(100))
 """About as many denied modules as a real policy has."""
 
@@ -28,13 +31,15 @@ def serve(
     directory: str,
     handles: list[int],
     touch: Callable[[], None],
+    *,
+    run: _Run = runner.run,
     split: Callable[[dict[str, Any], list[int]], bool] | None = None,
 ) -> NoReturn:
     """Serve one caller. ``directory`` is the work directory, where the process already is.
 
     ``handles`` are descriptors that the other side is to have. ``touch`` makes the first request quicker; it is called
-    when the other side has time for it. ``split`` makes a copy of this process in a place of its own, with the wire of
-    its own: it returns True there and False here.
+    when the other side has time for it. ``run`` takes a request outside of sessions and returns its report. ``split``
+    makes a copy of this process in a place of its own, with the wire of its own: it returns True there and False here.
     """
     try:
         _say_ready(handles)
@@ -43,7 +48,7 @@ def serve(
         if isinstance(request, dict) and request.get("session"):
             _serve_session(inbox, request, split)
         elif isinstance(request, dict):
-            _answer(runner.run(request, _Outlet(inbox)))
+            _answer(run(request, _outlet(inbox)))
     except OSError:
         _exit(1)
     _exit(0)
@@ -57,7 +62,7 @@ def _serve_session(
     request: dict[str, Any] | Fork | None = first
     while request is not None:
         if isinstance(request, dict):
-            _answer(session.run(request, _Outlet(inbox)))
+            _answer(session.run(request, _outlet(inbox)))
         elif split is not None and split(request.order, request.handles):
             inbox.keep_descriptors()
             session.renew()
@@ -78,24 +83,8 @@ def _next(inbox: Inbox) -> dict[str, Any] | Fork | None:
                 return None
 
 
-class _Outlet:
-    """What the code says besides its output: what it shows, and the host tools it calls."""
-
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
-        self._owner = _getpid()
-
-    def display(self, bundle: dict[str, Any]) -> None:
-        """Show a MIME bundle. In a forked child of the code nothing happens: the wire is its parent's."""
-        if _getpid() == self._owner:
-            _send(wire.DISPLAY, _encode(bundle))
-
-    def exchange(self, call: dict[str, Any]) -> dict[str, Any]:
-        """Call a host tool and wait for its answer."""
-        if _getpid() != self._owner:
-            raise RuntimeError("Host tools can be called by the cell's first process only.")
-        _send(wire.CALL, _encode(call))
-        return self._inbox.answer()
+def _outlet(inbox: Inbox) -> Outlet:
+    return Outlet(lambda kind, data: _send(kind, _encode(data)), inbox.answer)
 
 
 class _Nowhere:

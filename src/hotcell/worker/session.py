@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from hotcell.worker import runner, streams
+from hotcell.worker import runner, streams, tools
+from hotcell.worker.outlet import Outlet
 from hotcell.worker.tracebacks import Source
 
 _getpid, _set_handler, _interrupt = os.getpid, signal.signal, signal.SIGINT
@@ -24,11 +25,14 @@ class Session:
 
     def __init__(self, first: Mapping[str, Any]) -> None:
         self._running = False
+        self._outlet: Outlet | None = None
+        self._caller = tools.Caller()
         self._owner = _getpid()
         self._module = runner.become_main(first, "<cell 1>")
 
-    def run(self, request: Mapping[str, Any], outlet: runner.Outlet) -> dict[str, Any]:
+    def run(self, request: Mapping[str, Any], outlet: Outlet) -> dict[str, Any]:
         """Run one cell; returns its report."""
+        self._outlet = outlet
         number = request["number"]
         source = Source(request["code"], f"<cell {number}>", shown=f"Cell {number}", number=number)
         names = self._module.__dict__
@@ -36,6 +40,8 @@ class Session:
         sys.modules["__main__"] = self._module
         # Each time, as code may have put its own in the place. Between calls an interrupt that came late is nothing.
         _set_handler(_interrupt, self._on_interrupt)
+        if request.get("tools"):
+            tools.offer(self._caller, request["tools"], outlet.exchange, names)
         self._running = True
         try:
             report = runner.run_in(self._module, source, request, outlet=outlet, at_last=self._stop_listening)
@@ -43,6 +49,7 @@ class Session:
             report = runner.failure(error, source)
         finally:
             self._running = False
+            self._caller.close()
         if _getpid() != self._owner:
             runner.leave_forked_child(report)
         streams.flush_streams()
@@ -53,8 +60,12 @@ class Session:
         self._owner = _getpid()
 
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if self._running and _getpid() == self._owner:
-            raise KeyboardInterrupt
+        if not self._running or _getpid() != self._owner:
+            return
+        if self._outlet is not None and self._outlet.is_sending:
+            self._outlet.was_interrupted = True
+            return
+        raise KeyboardInterrupt
 
     def _stop_listening(self) -> None:
         self._running = False

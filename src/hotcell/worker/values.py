@@ -36,7 +36,7 @@ import reprlib
 import sys
 import types
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from hotcell.worker.tracebacks import encodable, type_name
 
@@ -82,6 +82,23 @@ def measure(value: Any, most_bytes: int) -> tuple[Any, int]:
     return data, size
 
 
+def to_data(value: Any, value_bytes: int, *, nan_is_none: bool = False) -> Any:
+    """JSON data, for what must not be changed in silence. Raises TypeError for what has no JSON form, also inside a
+    container, ValueError for what does not fit, and whatever the value's own methods raise.
+
+    ``nan_is_none``: NaN and the infinities become None; else they are a TypeError.
+    """
+    try:
+        data = _Exact(value_bytes, nan_is_none).convert(value, 0)
+        if len(_dumps(data, ensure_ascii=False, allow_nan=False).encode()) > value_bytes:
+            raise TooLarge
+    except TooLarge:
+        raise ValueError(f"more than {value_bytes:,} bytes as JSON") from None
+    except _Opaque:
+        raise TypeError(f"a {type_name(value)}") from None
+    return data
+
+
 def short_repr(value: Any, function: Callable[[Any], str], most: int = _REPR_CHARS) -> str:
     """``function(value)`` as an exact, encodable str of at most ``most`` characters. Never raises."""
     try:
@@ -115,18 +132,22 @@ class _Converter:
         if plain is not None:
             return self._scalar(plain(value))
         if depth >= _DEPTH:
-            return self._scalar("<too deep>")
+            return self._instead(f"nested more than {_DEPTH} deep", "<too deep>")
         if id(value) in self._inside:
-            return self._scalar("<cycle>")
+            return self._instead("a container that contains itself", "<cycle>")
         self._inside.add(id(value))
         try:
             return parts(self, value, depth + 1)
         except _Opaque:
             if depth == 0:
                 raise
-            return self._scalar(short_repr(value, repr, _INNER_REPR_CHARS))
+            return self._instead(f"a {type_name(value)}", short_repr(value, repr, _INNER_REPR_CHARS))
         finally:
             self._inside.discard(id(value))
+
+    def _instead(self, _what: str, text: str) -> Any:
+        """What stands in for ``what``, which has no JSON form."""
+        return self._scalar(text)
 
     def _scalar(self, data: Any) -> Any:
         if type(data) is not str:
@@ -250,6 +271,25 @@ class _Converter:
 def _has_seconds(dtype: Any) -> bool:
     """A timedelta in months, in years or without a unit cannot be told in seconds."""
     return sys.modules["numpy"].datetime_data(dtype)[0] not in ("Y", "M", "generic")
+
+
+class _Exact(_Converter):
+    """A conversion in which nothing stands in for anything."""
+
+    def __init__(self, value_bytes: int, nan_is_none: bool) -> None:
+        super().__init__(value_bytes)
+        self._nan_is_none = nan_is_none
+
+    def convert(self, value: Any, depth: int) -> Any:
+        data = super().convert(value, depth)
+        if data is None and not self._nan_is_none and issubclass(type(value), float):
+            return self._instead(f"the float {float.__repr__(value)}")
+        if type(data) is str and issubclass(type(value), int):
+            return self._instead(f"an int of {int.bit_length(value)} bits")
+        return data
+
+    def _instead(self, what: str, _text: str = "") -> NoReturn:
+        raise TypeError(what)
 
 
 def _without_nat(data: Any) -> Any:

@@ -286,3 +286,21 @@ def test_the_cells_user_database_names_nobody_of_the_host() -> None:
     for text in (mounts._ETC["passwd"], mounts._ETC["group"]):
         names = {line.split(":")[0] for line in text.splitlines()}
         assert names <= {"nobody", "nogroup", "root"}
+
+
+def limits_of(steps: list[jail.Step]) -> dict[int, int]:
+    """The soft limits that the steps set, by number."""
+    return {step.arguments[2]: struct.unpack("<2Q", step.kept[0])[0] for step in steps if step.what == "prlimit64"}
+
+
+def test_an_interpreter_may_reserve_what_it_does_not_use() -> None:
+    """Counted by a group, nothing else bounds its address space; else a wider bound stays behind the watchdog."""
+    usual, alone, counted = (
+        limits_of(plan(**options)) for options in ({}, {"program": True}, {"program": True, "counted": True})
+    )
+    data, space = resource.RLIMIT_DATA, resource.RLIMIT_AS
+    assert alone[data] == usual[data] + jail.PROGRAM_SLACK_BYTES
+    assert alone[space] == usual[space]
+    assert counted[data] == counted[space] == INFINITE
+    others = usual.keys() - {data, space}
+    assert all(usual[number] == alone[number] == counted[number] for number in others)

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotcell.config import SandboxConfig
-from hotcell.results import ErrorInfo, Status
+from hotcell.results import ErrorInfo, Status, Usage
 from hotcell.sandboxes.base import RunRequest
 from hotcell.sandboxes.conversation import End, Heard
 from hotcell.sandboxes.local.cell import Ending
-from hotcell.sandboxes.local.verdict import Evidence, decide, error_of
+from hotcell.sandboxes.local.verdict import Evidence, decide, error_of, gave_up
 
 EXITED = Ending(exit_code=3, signal=None, cpu_seconds=0.1)
 OK = {"outcome": "ok"}
@@ -238,3 +238,24 @@ def test_every_combination_comes_to_a_verdict(
     assert status not in {Status.REJECTED, Status.FAILED}
     if status is Status.OK:
         assert end is End.REPORT and report["outcome"] == "ok" and not out_of_memory
+
+
+@pytest.mark.parametrize(
+    ("ending", "peak", "short_of_memory"),
+    [
+        (killed_by(signal.SIGABRT), 100 << 20, True),
+        (killed_by(signal.SIGTRAP), 64 << 20, True),
+        (killed_by(signal.SIGABRT), (64 << 20) - 1, False),
+        (killed_by(signal.SIGKILL), 100 << 20, False),
+        (killed_by(signal.SIGSEGV), 100 << 20, False),
+        (EXITED, 100 << 20, False),
+        (None, 100 << 20, False),
+    ],
+)
+def test_an_interpreter_that_gives_up_over_its_limit_was_short_of_memory(
+    ending: Ending | None, peak: int, short_of_memory: bool
+) -> None:
+    """Both facts are the kernel's: the signal that ended it, and what it held by then."""
+    request = RunRequest(code="", config=SandboxConfig(memory_bytes=64 << 20))
+    evidence = Evidence(ending=ending, out_of_memory=False, cpu_seconds=0, usage=Usage(peak_memory_bytes=peak))
+    assert gave_up(evidence, request) is short_of_memory

@@ -116,7 +116,7 @@ def _renew_descriptors(where: int, keep: set[int]) -> None:
 
 
 def _reopen(handle: int) -> None:
-    """The same file in the copy's own tree, at the same place; one that has no name any more gets a copy without one."""
+    """The same file in the copy's own tree, at the same place; one without a name gets a copy without a name."""
     path = os.readlink(f"/proc/self/fd/{handle}")
     flags = fcntl.fcntl(handle, fcntl.F_GETFL)
     place = os.lseek(handle, 0, os.SEEK_CUR)

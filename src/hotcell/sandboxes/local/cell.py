@@ -71,6 +71,8 @@ class LocalCell:
         self._dead_seconds = 0.0
         self._ending: Ending | None = None
         self._memory_before = 0
+        self.own_memory_bytes = 0
+        """What an interpreter that the cell starts holds by itself; 0 for Python, which is there before the fork."""
         self.peak_bytes = 0
         self.peak_processes = 1
 
@@ -84,6 +86,11 @@ class LocalCell:
         """What came with its word that it is ready: the filter's listener."""
         if handles:
             self.alarm = handles[0]
+
+    def expect_program(self, own_memory_bytes: int) -> None:
+        """It will start a program of another language, which holds so much before it has run anything."""
+        self.own_memory_bytes = own_memory_bytes
+        self.peak_processes = 2
 
     def read_alarm(self) -> str:
         """The name of the system call that a process in it asked for and waits in; empty when it is gone."""
@@ -108,6 +115,8 @@ class LocalCell:
         self._measures = True
         with contextlib.suppress(OSError):  # it is dead; sending the request will tell
             self._cpu_before = time.clock_gettime(self._clock)
+            if self.own_memory_bytes:  # an interpreter may have been started ahead
+                self._cpu_before = self.cpu_seconds() + self._cpu_before
         if self.group is None:
             self._memory_before = _resident_bytes(self.pid)
 
@@ -127,7 +136,9 @@ class LocalCell:
         return max(0.0, sum(living.values()) + max(waited_for, self._dead_seconds) - self._cpu_before)
 
     def own_cpu_seconds(self) -> float:
-        """The same for its first process alone, at the price of one system call."""
+        """The same for its first process alone, at the price of one system call, when it is to start no other."""
+        if self.own_memory_bytes:
+            return self.cpu_seconds()
         with contextlib.suppress(OSError):
             return time.clock_gettime(self._clock) - self._cpu_before
         return 0.0
@@ -173,7 +184,7 @@ class LocalCell:
             # Forked children share pages with their parent: count each page once.
             held = max(0, sum(_proportional_bytes(pid) for pid in processes) - self._memory_before)
         self.peak_bytes = max(self.peak_bytes, held)
-        return held > memory_bytes
+        return held > memory_bytes + self.own_memory_bytes
 
     def measure_peak(self) -> int:
         """The most memory it held at once, in bytes."""

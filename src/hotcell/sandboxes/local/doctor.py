@@ -8,11 +8,13 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hotcell import languages
 from hotcell.config import SandboxConfig
-from hotcell.errors import HotcellError
+from hotcell.errors import HotcellError, SandboxUnavailable
+from hotcell.languages import Language
 from hotcell.results import IsolationLevel, Status
 from hotcell.sandboxes.base import RunRequest
-from hotcell.sandboxes.local import landlock
+from hotcell.sandboxes.local import landlock, toolbox
 from hotcell.sandboxes.local.layers import LAYERS
 from hotcell.sandboxes.local.sandbox import LocalSandbox
 
@@ -32,6 +34,24 @@ class LayerReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LanguageReport:
+    """One language on this host."""
+
+    name: str
+    title: str
+    on: bool
+    """True when a program of it ran in a cell."""
+    version: str
+    """As that program said; empty when it is off."""
+    path: str
+    """Where the interpreter is; empty when there is none."""
+    problem: str
+    """Why it is off; empty when it is on."""
+    missing: tuple[str, ...]
+    """The layers that Python's cells have here and this language's have not."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """All layers on this host, and the level they make."""
 
@@ -40,13 +60,15 @@ class Report:
     problem: str
     """Why no higher level came about; empty at level namespace."""
     layers: tuple[LayerReport, ...]
+    languages: tuple[LanguageReport, ...]
     kernel: str
     python: str
     user: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return {**asdict(self), "level": self.level.value, "layers": [asdict(layer) for layer in self.layers]}
+        lists = {name: [asdict(item) for item in getattr(self, name)] for name in ("layers", "languages")}
+        return {**asdict(self), "level": self.level.value, **lists}
 
 
 def examine() -> Report:
@@ -74,6 +96,7 @@ def examine() -> Report:
             )
             for layer in LAYERS
         ),
+        languages=(_python(level, problems), *(_examine_language(item, level, active) for item in languages.known())),
         kernel=platform.release(),
         python=sys.version.split()[0],
         user=os.geteuid(),
@@ -86,6 +109,53 @@ def _detail(layer: str, on: bool) -> str:
     if layer == "memory-group" and not on:
         return "A watchdog samples the cell's processes instead."
     return ""
+
+
+def _python(level: IsolationLevel, problems: list[str]) -> LanguageReport:
+    on = level is not IsolationLevel.NONE
+    return LanguageReport(
+        name=languages.PYTHON,
+        title="Python",
+        on=on,
+        version=sys.version.split()[0] if on else "",
+        path=sys.executable,
+        problem="" if on else " ".join(problems),
+        missing=(),
+    )
+
+
+def _examine_language(language: Language, level: IsolationLevel, active: frozenset[str]) -> LanguageReport:
+    """Run the program that prints the version, in a cell."""
+    version = path = problem = ""
+    missing: frozenset[str] = frozenset()
+    try:
+        path = toolbox.find(language).program
+        if level is not IsolationLevel.NAMESPACE:
+            raise SandboxUnavailable("It needs level namespace: at level process a cell may start no other program.")
+        version, layers = _ask_version(language)
+        missing = active - layers
+    except HotcellError as error:
+        problem = str(error)
+    return LanguageReport(
+        name=language.name,
+        title=language.title,
+        on=not problem,
+        version=version,
+        path=path,
+        problem=problem,
+        missing=tuple(layer.id for layer in LAYERS if layer.id in missing),
+    )
+
+
+def _ask_version(language: Language) -> tuple[str, frozenset[str]]:
+    """What it says of its version, cleaned, and the layers around it. Raises HotcellError."""
+    with LocalSandbox(isolation=IsolationLevel.NAMESPACE, pool_size=0) as sandbox:
+        own = sandbox.for_language(language.name)
+        outcome = own.run(RunRequest(code=language.version_code, config=SandboxConfig()))
+        if outcome.status is not Status.OK:
+            raise HotcellError(f"It ended in {outcome.status}: {outcome.reason} {outcome.stderr[:200]}".strip())
+        words = "".join(character for character in outcome.stdout if character.isprintable())
+        return words[:80], frozenset(own.info.layers)
 
 
 def _prove(level: IsolationLevel) -> frozenset[str]:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import hotcell
@@ -25,12 +26,14 @@ from hotcell.sandboxes.local.cgroups import Groups
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.shells import SHELL, Shell
+from hotcell.sandboxes.local.toolbox import Toolbox
 from hotcell.sandboxes.local.witness import Witness
 from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 
 _START_TIMEOUT_SECONDS = 120.0
 _ANSWER_TIMEOUT_SECONDS = 30.0
 _MAX_HANDLES = 12
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 GROUP_SLACK_BYTES = 64 << 20
 """For copies of the preloaded heap's pages, which the kernel charges to the cell and RLIMIT_DATA does not."""
 
@@ -77,10 +80,13 @@ class ForkServer:
         without: frozenset[str],
         environment: Environment | None = None,
         hash_seed: int | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
+        """``toolbox`` is of the language that the cells run, when it is not Python."""
         self.level = level
         self._environment = environment
         self._hash_seed = hash_seed
+        self._toolbox = toolbox
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._asked = 0
@@ -127,7 +133,9 @@ class ForkServer:
             )
         except OSError as error:
             if self._environment and not os.path.exists(self._environment.python):
-                raise _start_error("environment", "its Python is gone", self.level, self._environment) from None
+                raise _start_error(
+                    "environment", "its Python is gone", self.level, self._environment, alternative=False
+                ) from None
             raise PoolExhausted(f"The fork server could not be started: {error}. Free processes or memory.") from error
         finally:
             os.close(supervisor)
@@ -149,6 +157,9 @@ class ForkServer:
             "cgroups": [str(self.groups.path)] if self.groups else [],
             "without": sorted(without),
             "environment": self._environment.prefix if self._environment else None,
+            "program": self._toolbox.spec if self._toolbox else None,
+            "programs": self._toolbox.programs if self._toolbox else {},
+            "paths": self._toolbox.paths if self._toolbox else (),
         }
         self._control.settimeout(_START_TIMEOUT_SECONDS)
         try:
@@ -161,17 +172,23 @@ class ForkServer:
         except OSError as error:
             raise SandboxUnavailable(f"The fork server ended while it started: {error}.") from error
         if "error" in answer:
-            raise _start_error(answer["kind"], answer["error"], self.level, self._environment)
+            raise _start_error(
+                answer["kind"], answer["error"], self.level, self._environment, alternative=self._toolbox is None
+            )
         self.separate_ids: bool = answer["separate_ids"]
         """True when each cell has a user id that nothing else has."""
         self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
 
-    def make(self, limits: Limits) -> LocalCell:
-        """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed."""
+    def make(self, limits: Limits, mounted: Mapping[str, int] = _NOTHING) -> LocalCell:
+        """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed.
+
+        ``mounted`` are files that it has in its work directory: names, and descriptors of mounts, which stay ours.
+        """
         if os.getpid() != self._owner:
             raise SandboxCrashed("This fork server belongs to the parent process.")
         try:
-            answer, handles = self._ask(PREPARE.pack, *limits)
+            tail = json.dumps([*mounted]).encode() if mounted else b""
+            answer, handles = self._ask(PREPARE.pack, *limits, tail=tail, handles=[*mounted.values()])
             if answer[:1] != MADE:
                 raise _refusal(answer)
             # From here on the descriptors are the cell's own.
@@ -179,6 +196,8 @@ class ForkServer:
                 cell: LocalCell = _nested(handles, limits)
             else:
                 cell = LocalCell(handles, answer[1:].decode() or None, limits)
+            if self._toolbox:
+                cell.expect_program(self._toolbox.own_memory_bytes)
             self.admit(cell)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -207,14 +226,16 @@ class ForkServer:
         if self.groups:
             group = self.groups.take()
             try:
-                group.admit(cell.pid, cell.limits.memory_bytes + GROUP_SLACK_BYTES)
+                group.admit(cell.pid, cell.limits.memory_bytes + GROUP_SLACK_BYTES + cell.own_memory_bytes)
             finally:
                 cell.group = group
 
-    def _ask(self, pack: Callable[..., bytes], *numbers: int, handles: Sequence[int] = ()) -> tuple[bytes, list[int]]:
+    def _ask(
+        self, pack: Callable[..., bytes], *numbers: int, tail: bytes = b"", handles: Sequence[int] = ()
+    ) -> tuple[bytes, list[int]]:
         with self._lock:
             self._asked += 1
-            socket.send_fds(self._control, [pack(self._asked, *numbers)], handles)
+            socket.send_fds(self._control, [pack(self._asked, *numbers) + tail], handles)
             while True:
                 answer, received = receive(self._control, 1024, _MAX_HANDLES)
                 if not answer or NUMBER.unpack_from(answer)[0] == self._asked:
@@ -298,7 +319,9 @@ def _refusal(answer: bytes) -> Exception:
     )
 
 
-def _start_error(kind: str, message: str, level: IsolationLevel, environment: Environment | None) -> Exception:
+def _start_error(
+    kind: str, message: str, level: IsolationLevel, environment: Environment | None, *, alternative: bool
+) -> Exception:
     if kind == "environment" and environment:
         return EnvironmentFailed(
             f"Environment {environment.name!r} cannot be used any more: {message}. Create it again, then make a new "
@@ -310,6 +333,6 @@ def _start_error(kind: str, message: str, level: IsolationLevel, environment: En
     if kind == "namespace":
         return SandboxUnavailable(
             f"This host refuses what level {level} needs ({message}). Allow user namespaces (`hotcell doctor` says "
-            "how), or accept level process."
+            f"how){', or accept level process' if alternative else ''}."
         )
     return SandboxUnavailable(f"The fork server could not start: {message}")

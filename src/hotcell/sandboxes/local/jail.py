@@ -13,9 +13,12 @@ from typing import NamedTuple
 from hotcell.sandboxes.local import kernel, landlock, mounts
 from hotcell.sandboxes.local.kernel import NR
 
+_NO_LIMIT = (1 << 64) - 1
 RLIMIT_MEMLOCK, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE = 8, 11, 12
 SLACK_BYTES = 2 << 30
 """Address space for thread stacks, arenas and shared mappings that are reserved but never touched."""
+PROGRAM_SLACK_BYTES = 512 << 20
+"""The same within private data, for interpreters of other languages: what they hold is counted from outside."""
 
 
 _MOUNT_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
@@ -70,13 +73,18 @@ def plan(
     baseline: tuple[int, int],
     without: frozenset[str],
     in_shell: bool = False,
+    program: bool = False,
+    counted: bool = False,
 ) -> list[Step]:
     """Every step from the fork to the last wall but the filter, which comes after (``seccomp.install``).
 
     ``in_shell`` is for a process that is born in its place, by a parent that ends (``shells``). ``links`` are what
-    ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address
-    space and private data, in bytes.
+    ``mounts.build_root`` returned; ``baseline`` is what the preloaded heap takes already: address space and private
+    data, in bytes. ``program``: the cell starts an interpreter of another language; ``counted``: a memory group counts
+    what it holds.
     """
+    if program:
+        baseline = (_NO_LIMIT, _NO_LIMIT) if counted else (baseline[0], baseline[1] + PROGRAM_SLACK_BYTES)
     # A group of its own, so that kill(0) stays inside. The fork server is a session leader without a terminal already,
     # and a new session would cost the cell its place in the scheduler's queue (sched_autogroup).
     steps = [_step("process-group", "setpgid", 0, 0)]
@@ -125,7 +133,6 @@ def _missing_parents(link: str) -> list[str]:
 
 
 def _rlimits(limits: Limits, *, namespaced: bool, baseline: tuple[int, int]) -> list[Step]:
-    infinite = (1 << 64) - 1
     values = {
         # One, not none: the kernel starts a core_pattern's program in spite of 0 (core(5)), and takes 1 for an answer.
         resource.RLIMIT_CORE: (1, 1),
@@ -143,7 +150,7 @@ def _rlimits(limits: Limits, *, namespaced: bool, baseline: tuple[int, int]) -> 
         # A session and its copies share one, so there the kernel's number is a backstop and ours is kept by looking.
         values[resource.RLIMIT_NPROC] = (limits.processes + (_MOST_IN_FAMILY if limits.branchable else 0),) * 2
     return [
-        _step("resource-limits", "prlimit64", 0, number, struct.pack("<2Q", *(min(v, infinite) for v in pair)), None)
+        _step("resource-limits", "prlimit64", 0, number, struct.pack("<2Q", *(min(v, _NO_LIMIT) for v in pair)), None)
         for number, pair in values.items()
     ]
 

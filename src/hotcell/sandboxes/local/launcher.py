@@ -30,7 +30,8 @@ def main(control_handle: int, supervisor: int) -> NoReturn:
     The configuration, one JSON message: ``preload`` (module names), ``level`` (``namespace`` or ``process``),
     ``directory`` (where cells without a file system of their own keep files), ``cgroups`` (directories to remove at the
     end), ``without`` (layers that a test leaves out), ``environment`` (the virtual environment this runs in, if it is
-    one that was built for cells). The answer is one JSON message: ``{"ready": true, "separate_ids": ...}`` or
+    one that was built for cells), and for another language than Python ``program`` (see ``toolbox``), ``programs`` and
+    ``paths`` (see ``mounts.build_root``). The answer is one JSON message: ``{"ready": true, "separate_ids": ...}`` or
     ``{"error": text, "kind": ...}``.
     """
     while (reserved := os.open("/dev/null", os.O_RDONLY)) <= serve.CHANNEL:
@@ -78,6 +79,8 @@ def _fork_inside(config: dict[str, Any]) -> int:
     def build() -> None:
         config["links"] = mounts.build_root(
             devices=(*mounts.DEVICES, mounts.ZERO) if config["cgroups"] else mounts.DEVICES,
+            programs=config["programs"],
+            paths=config["paths"],
             show_host="root-filesystem" in config["without"],
             environment=config["environment"],
         )

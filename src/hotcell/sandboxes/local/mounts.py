@@ -12,7 +12,8 @@ import stat
 import struct
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from hotcell.sandboxes.local.kernel import (
     MNT_DETACH,
@@ -62,6 +63,8 @@ _SYSTEM = (
     "/etc/mime.types",
 )
 
+_NO_PROGRAMS: Mapping[str, str] = MappingProxyType({})
+
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 
@@ -77,17 +80,23 @@ def python_paths() -> list[str]:
 
 
 def build_root(
-    *, devices: tuple[str, ...], show_host: bool = False, environment: str | None = None
+    *,
+    devices: tuple[str, ...],
+    programs: Mapping[str, str] = _NO_PROGRAMS,
+    paths: Sequence[str] = (),
+    show_host: bool = False,
+    environment: str | None = None,
 ) -> list[tuple[str, str]]:
     """Replace the root of this mount namespace for good. Needs CAP_SYS_ADMIN over it; raises OSError.
 
+    ``programs`` (place to file, see ``toolbox``) and ``paths`` are what another language than Python needs;
     ``environment`` is a virtual environment to bring whole: some packages keep files beside their modules.
     ``show_host`` lets the host's /etc in, to prove by an attack that this layer is what keeps it out.
     Returns the links that each cell's own tmpfs must hold, as (link, target): a Python installed below /tmp.
     """
     # A directory before what lies in it: once it is bound, all of that is there.
     also = [*(["/etc"] if show_host else []), *([environment] if environment else [])]
-    sources = sorted([*_SYSTEM, *python_paths(), *also], key=len)
+    sources = sorted([*_SYSTEM, *python_paths(), *paths, *also], key=len)
     call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
     # A tmpfs over /tmp becomes the root; the old root, /tmp included, moves below it, to be read from and let go.
     staging = b"/tmp"
@@ -103,6 +112,7 @@ def build_root(
             _stash(path, _LINKS[shadow] + path[len(shadow) :], stashed)
         else:
             _bring(path)
+    _bring_programs(programs)
     _make_devices(devices)
     for name, text in _ETC.items():
         if not os.path.exists(f"/etc/{name}"):
@@ -191,6 +201,17 @@ def _bring(path: str) -> None:
         return None
     _bind(old, path)
     return None
+
+
+def _bring_programs(programs: Mapping[str, str]) -> None:
+    """Each program alone: a link such as /bin is made anew, as following it would bring all that is in there."""
+    for place, file in programs.items():
+        _bring(file)
+        if not os.path.lexists(place):
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            os.symlink(file, place)
+    if programs and os.path.islink("/old/bin") and not os.path.lexists("/bin"):
+        os.symlink(os.readlink("/old/bin"), "/bin")
 
 
 def _is_empty_directory(path: str) -> bool:

@@ -9,22 +9,27 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from hotcell import languages
 from hotcell.config import SandboxConfig
 from hotcell.environments import Environment, find
 from hotcell.errors import ConfigurationError, HotcellError, SandboxCrashed, SandboxUnavailable
+from hotcell.languages import PYTHON, Language
+from hotcell.readonly import ReadOnly
 from hotcell.results import Artifact, IsolationLevel, SandboxInfo, Status
 from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, Sandbox
 from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse
-from hotcell.sandboxes.local import landlock, layers, seccomp, verdict
+from hotcell.sandboxes.local import landlock, layers, seccomp, toolbox, verdict
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.kernel import has_mdwe
 from hotcell.sandboxes.local.libraries import describe
+from hotcell.sandboxes.local.mounted import open_mounts, require_room
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
 from hotcell.sandboxes.local.session import LocalSession
@@ -36,6 +41,11 @@ _MOST_PAUSE_SECONDS = 5.0
 _SESSION_CPU_SECONDS = 1 << 30
 """The kernel counts by process, and a session's lives through many calls: our clock is alone with that limit."""
 _NEEDED_TO_FORK = frozenset({"pid-namespace", "mount-namespace", "user-namespace", "private-files"})
+_MOST_PROGRAMS = 2
+"""Cells of another language that wait prepared, each with its interpreter running."""
+_NEEDS_NAMESPACES = (
+    "{title} needs level namespace: at level process a cell may start no other program, and so no interpreter."
+)
 _alive: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()
 
 
@@ -54,7 +64,6 @@ class LocalSandbox(Sandbox):
     """
 
     name: ClassVar[str] = "local"
-    supports_streaming = supports_files = supports_displays = supports_tools = supports_sessions = True
 
     def __init__(
         self,
@@ -95,9 +104,33 @@ class LocalSandbox(Sandbox):
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._known: tuple[Pool, SandboxInfo, Mapping[str, Any]] | None = None
+        self._language: Language | None = None
+        self._of_language: dict[str, LocalSandbox] = {}
         self._closed = self._rotating = False
         self._last_start, self._failures = 0.0, 0
         _alive.add(self)
+
+    def for_language(self, language: str) -> LocalSandbox:
+        """The same wall for another language, with a fork server and cells of its own, which only then are started.
+
+        Raises ConfigurationError for a language that is not known.
+        """
+        if language == (self._language.name if self._language else PYTHON):
+            return self
+        wanted = languages.get(language)
+        with self._lock:
+            self._check_open()
+            if language not in self._of_language:
+                self._of_language[language] = self._sibling(wanted)
+            return self._of_language[language]
+
+    def _sibling(self, language: Language) -> LocalSandbox:
+        without = self._without | ({"no-executable-memory"} if language.executable_memory else set())
+        sibling = LocalSandbox(
+            pool_size=min(self._pool_size, _MOST_PROGRAMS), config=self._config, isolation=self._wanted, without=without
+        )
+        sibling._language = language
+        return sibling
 
     @property
     def info(self) -> SandboxInfo:
@@ -111,17 +144,38 @@ class LocalSandbox(Sandbox):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Interpreter, libraries, preload and hash seed, as of the start of the fork server. Raises as ``info``."""
+        """Language, interpreter, libraries, preload and hash seed, as the fork server started. Raises as ``info``."""
         return self._knowledge()[2]
 
     def _knowledge(self) -> tuple[Pool, SandboxInfo, Mapping[str, Any]]:
         pool = self._started()
         known = self._known
         if known is None or known[0] is not pool:
-            libraries = describe(self._environment)
-            identity = {**libraries, "preload": self._preload, "hash_seed": self._hash_seed}
+            language = self._language.name if self._language else PYTHON
+            settings = {"language": language, "preload": self._preload, "hash_seed": self._hash_seed}
+            identity = {**describe(self._environment), **settings}
             self._known = known = (pool, self._info(pool), identity)
         return known
+
+    @property
+    def supports_streaming(self) -> bool:
+        return True
+
+    @property
+    def supports_files(self) -> bool:
+        return True
+
+    @property
+    def supports_displays(self) -> bool:
+        return self._language is None
+
+    @property
+    def supports_tools(self) -> bool:
+        return self._language is None
+
+    @property
+    def supports_sessions(self) -> bool:
+        return self._language is None
 
     @property
     def supports_fork(self) -> bool:
@@ -133,9 +187,35 @@ class LocalSandbox(Sandbox):
         asked = time.monotonic()
         if request.cancellation.cancelled:
             return RunOutcome(status=Status.CANCELLED, reason="Cancelled before it started.", decided_by="caller")
-        limits = _limits(request.config)
+        limits = self._limits(request.config)
+        if any(isinstance(content, ReadOnly) for content in request.files.values()):
+            return self._run_with_mounts(request, limits)
+        return self._run(request, lambda: self._take(limits), asked)
+
+    def _run_with_mounts(self, request: RunRequest, limits: Limits) -> RunOutcome:
+        """The same in a cell that is made for it, with files of the host in it."""
+        asked = time.monotonic()
+        mounts = open_mounts(request.files) if self._can_mount else {}
+        try:
+            copied = {name: content for name, content in request.files.items() if name not in mounts}
+            require_room(copied, request.config)
+            request = replace(request, files=copied, mounted=frozenset(mounts))
+            return self._run(request, lambda: self._take_apart(limits, mounts), asked)
+        finally:
+            for handle in mounts.values():
+                os.close(handle)
+
+    def _take_apart(self, limits: Limits, mounts: Mapping[str, int]) -> tuple[Pool, LocalCell]:
+        pool = self._started()
+        return pool, pool.make_apart(limits, mounts)
+
+    @property
+    def _can_mount(self) -> bool:
+        return self._language is None and self.isolation is IsolationLevel.NAMESPACE
+
+    def _run(self, request: RunRequest, take: Callable[[], tuple[Pool, LocalCell]], asked: float) -> RunOutcome:
         for attempt in range(1, _ATTEMPTS + 1):
-            pool, cell = self._take(limits)
+            pool, cell = take()
             try:
                 request.cancellation.on_cancel(cell.kill)
                 heard = converse(cell, request)
@@ -156,7 +236,7 @@ class LocalSandbox(Sandbox):
                 "mount namespace of its own. `hotcell doctor` says how to get level 'namespace'; or leave out "
                 "branchable=True."
             )
-        limits = _limits(first.config)._replace(cpu_seconds=_SESSION_CPU_SECONDS, branchable=int(branchable))
+        limits = self._limits(first.config)._replace(cpu_seconds=_SESSION_CPU_SECONDS, branchable=int(branchable))
         for attempt in range(1, _ATTEMPTS + 1):
             pool = self._started()
             try:
@@ -178,6 +258,9 @@ class LocalSandbox(Sandbox):
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
+            siblings = [*self._of_language.values()]
+        for sibling in siblings:
+            sibling.close()
         if pool:
             pool.close()
 
@@ -199,8 +282,7 @@ class LocalSandbox(Sandbox):
 
     def _started(self) -> Pool:
         with self._lock:
-            if self._closed:
-                raise ConfigurationError("This LocalSandbox is closed; make a new one.")
+            self._check_open()
             pool = self._pool
             if pool is not None and pool.broken:
                 pool.close()
@@ -213,6 +295,10 @@ class LocalSandbox(Sandbox):
                 self._rotating = True
                 threading.Thread(target=self._rotate, args=(pool,), name="hotcell-rotation", daemon=True).start()
             return pool
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("This LocalSandbox is closed; make a new one.")
 
     def _pause_before_restart(self) -> None:
         """A fork server that keeps dying must not make the host start one after the other without end."""
@@ -237,7 +323,11 @@ class LocalSandbox(Sandbox):
         old.retire()
 
     def _new_pool(self) -> Pool:
-        return Pool(self._start_server(), _limits(self._config), self._pool_size)
+        return Pool(self._start_server(), self._limits(self._config), self._pool_size)
+
+    def _limits(self, config: SandboxConfig) -> Limits:
+        limits = _limits(config)
+        return limits._replace(processes=limits.processes + self._language.own_processes) if self._language else limits
 
     def _start_server(self) -> ForkServer:
         missing = [
@@ -245,6 +335,8 @@ class LocalSandbox(Sandbox):
         ]
         if "seccomp" in missing:
             raise SandboxUnavailable("This kernel or machine has no seccomp filter; without one there is no wall.")
+        if self._language:
+            return self._start_program_server(self._language)
         if self._wanted is not IsolationLevel.PROCESS:
             try:
                 return self._fork_server(IsolationLevel.NAMESPACE)
@@ -260,6 +352,15 @@ class LocalSandbox(Sandbox):
 
     def _fork_server(self, level: IsolationLevel) -> ForkServer:
         return ForkServer(self._preload, level, self._without, self._environment, self._hash_seed)
+
+    def _start_program_server(self, language: Language) -> ForkServer:
+        if self._wanted is IsolationLevel.PROCESS:
+            raise SandboxUnavailable(_NEEDS_NAMESPACES.format(title=language.title))
+        tools = toolbox.find(language)
+        try:
+            return ForkServer([], IsolationLevel.NAMESPACE, self._without, toolbox=tools)
+        except SandboxUnavailable as error:
+            raise SandboxUnavailable(f"{_NEEDS_NAMESPACES.format(title=language.title)} {error}") from error
 
     def _info(self, pool: Pool) -> SandboxInfo:
         server = pool.server
@@ -283,8 +384,12 @@ class LocalSandbox(Sandbox):
             pool.release(cell)
         else:
             evidence = bury(pool, cell, heard, evidence)
+            if cell.own_memory_bytes and verdict.gave_up(evidence, request):
+                evidence = replace(evidence, out_of_memory=True)
             if heard.directory >= 0:
-                found, notes = artifacts.collect(heard.directory, request.artifacts, request.config, heard.given)
+                found, notes = artifacts.collect(
+                    heard.directory, request.artifacts, request.config, heard.given, request.mounted
+                )
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
             pool.tainted = True

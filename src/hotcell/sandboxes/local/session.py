@@ -15,6 +15,7 @@ from hotcell.sandboxes.files import WorkFiles
 from hotcell.sandboxes.local import verdict
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.copying import copy
+from hotcell.sandboxes.local.mounted import require_room
 from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
@@ -78,7 +79,7 @@ class LocalSession(SandboxSession):
     @property
     def files(self) -> WorkFiles:
         """Its work directory; what is done there is done while the session's processes stand still."""
-        self._require()
+        self.require()
         return WorkFiles(self._directory)
 
     def run(self, request: RunRequest) -> RunOutcome:
@@ -86,16 +87,17 @@ class LocalSession(SandboxSession):
         asked = time.monotonic()
         self._see_owner()
         if self._lost:  # before the lock: in a forked copy of the application it may be held for ever
-            self._require()
+            self.require()
+        require_room(request.files, request.config)
         with self._lock:
-            self._require()
+            self.require()
             cell = self._cell
             cell.thaw()
             try:
                 heard = converse(cell, request, in_session=True)
             except NeverBegan:
                 self._lose_between_calls()
-                self._require()
+                self.require()
             except NotSent:
                 cell.freeze()
                 raise
@@ -107,7 +109,7 @@ class LocalSession(SandboxSession):
     def fork(self, *, keep_random: bool = False) -> LocalSession:
         """A copy of it in a place of its own, with all that it has in memory and in its work directory."""
         with self._lock:
-            self._require()
+            self.require()
             if not isinstance(self._cell, NestedCell):
                 raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
             self._cell.thaw()
@@ -133,7 +135,8 @@ class LocalSession(SandboxSession):
         if self._lost is None and os.getpid() != self._owner:
             self._lost = ("host", "it belongs to the parent process")
 
-    def _require(self) -> None:
+    def require(self) -> None:
+        """Raises SessionLost, with the reason, when its state is gone."""
         self._see_owner()
         if self._lost is None and self._cell.is_dead():
             self._lose_between_calls()

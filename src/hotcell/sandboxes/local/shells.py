@@ -2,8 +2,8 @@
 
 A process cannot be moved to a place of its own from outside: it enters a PID or mount namespace only by itself. So the
 trusted side makes the place, a shell: a PID namespace with an init that only waits, and a mount namespace with an
-empty tmpfs and a ``/proc`` of its own, both owned by the session's user namespace. The session's first process is born in one.
-For a copy, that process forks, and the child moves into another (``branch``).
+empty tmpfs and a ``/proc`` of its own, both owned by the session's user namespace. The session's first process is born
+in one. For a copy, that process forks, and the child moves into another (``branch``).
 
 Around them all is a PID namespace whose init is the witness: it buries them and tells how each of them ended.
 """

@@ -54,6 +54,16 @@ def decide(heard: Heard, evidence: Evidence, request: RunRequest) -> _Decision:
     return _died(evidence, request)
 
 
+def gave_up(evidence: Evidence, request: RunRequest) -> bool:
+    """True when an interpreter ended itself, as they do when memory is short, after it held more than it may.
+
+    The kernel leaves it some room above ``memory_bytes``, so that it can notice by itself and say so.
+    """
+    ending = evidence.ending
+    abrupt = ending is not None and ending.signal in (signal.SIGABRT, signal.SIGTRAP, signal.SIGILL)
+    return abrupt and evidence.usage.peak_memory_bytes >= request.config.memory_bytes
+
+
 def _cpu(request: RunRequest) -> _Decision:
     seconds = request.config.effective_cpu_seconds
     return Status.TIMEOUT, f"It used more CPU time than cpu_seconds={seconds:g}.", "limits"
