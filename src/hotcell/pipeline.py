@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,6 +54,8 @@ class Call:
     tools: Toolbox | None = None
     loop: asyncio.AbstractEventLoop | None = None
     """Where async tools run: the caller's, when it has one."""
+    caller: Context = field(default_factory=copy_context)
+    """The context variables of whoever asked, which tools see whatever thread they run in."""
     deterministic: Deterministic | None = None
     number: int = 0
     """The cell's number in its session; 0 outside of one."""
@@ -181,7 +184,7 @@ class Pipeline:
     ) -> tuple[RunOutcome, ToolRun | None]:
         if call.tools is None:
             return place(self.request(text, call)), None
-        tool_run = ToolRun(call.tools, loop=call.loop)
+        tool_run = ToolRun(call.tools, loop=call.loop, context=call.caller)
         try:
             return place(self.request(text, call, tool_run)), tool_run
         finally:

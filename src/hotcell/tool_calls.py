@@ -28,20 +28,26 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hotcell")
 _REFUSALS_KEPT = 10
+_LEAST_SECONDS = 0.001
 
 
 class ToolRun:
-    """``start`` and ``close`` never wait for a tool. Close it, or a thread stays.
+    """``start`` and ``close`` never wait for a tool. Close it, or a thread stays."""
 
-    Make it where the caller's context variables are set: tools run in a copy of that context. Async tools run on
-    ``loop``, else on a loop of the run's own.
-    """
-
-    def __init__(self, toolbox: Toolbox, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        """Each call sees a copy of ``context``, by default of this thread's. Async tools run on ``loop``, else on a
+        loop of the run's own.
+        """
         self._toolbox = toolbox
         self._limits = toolbox.limits
         self._pace = _Pace(self._limits.calls_per_second)
-        self._context = contextvars.copy_context()
+        self._context = contextvars.copy_context() if context is None else context
         self._loop = loop
         self._private_loop: PrivateLoop | None = None
         self._queue: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
@@ -67,23 +73,23 @@ class ToolRun:
     def start(self, call: Mapping[str, Any], done: Done) -> Mapping[str, Any] | None:
         """Begin what a worker asks for: ``{"id", "name", "args", "kwargs"}``, or anything else that JSON can say.
 
-        Returns what is known of the call (``number``, ``name``, ``arguments``), or None for one too many to be told
-        of. ``done`` gets what came of it (``number``, ``name``, ``outcome``, ``error``, ``seconds``) and the payload of
-        the answer, from any thread, once; never after ``close``. Raises nothing.
+        Returns what is known of the call: ``number``, ``name``, ``arguments``. ``done`` gets what came of it
+        (``number``, ``name``, ``outcome``, ``error``, ``seconds``) and the payload of the answer, from any thread,
+        once; never after ``close``. Both are None for one too many to be told of. Raises nothing.
         """
         with self._lock:
             self._count += 1
             self._unanswered += 1
         asked, answer = tool_asked.read(call, self._count, done, self._toolbox)
-        is_kept = asked.number <= self._limits.calls + _REFUSALS_KEPT
-        if is_kept:
+        asked.is_kept = asked.number <= self._limits.calls + _REFUSALS_KEPT
+        if asked.is_kept:
             self._kept.append(asked)
         if asked.number > self._limits.calls:
             answer = refused("RuntimeError", f"No more tool calls: calls={self._limits.calls} are used up.")
         answer = answer or self._hand_over(asked)
         if answer:
             self._settle(asked, answer)
-        return asked.told() if is_kept else None
+        return asked.told() if asked.is_kept else None
 
     @property
     def is_working(self) -> bool:
@@ -151,7 +157,7 @@ class ToolRun:
         assert asked.tool
         self._keep_pace()
         limits, left = self._limits, self._limits.total_seconds - self._seconds
-        if left <= 0:
+        if left < _LEAST_SECONDS:
             return refused(
                 "TimeoutError", f"No more time for tools: total_seconds={limits.total_seconds:g} are used up."
             )

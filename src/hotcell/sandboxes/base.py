@@ -76,12 +76,12 @@ class ToolHost(Protocol):
         """What the worker needs to make functions of them: JSON data."""
 
     def start(
-        self, call: Mapping[str, Any], done: Callable[[Mapping[str, Any], bytes], None]
+        self, call: Mapping[str, Any], done: Callable[[Mapping[str, Any] | None, bytes], None]
     ) -> Mapping[str, Any] | None:
         """Begin a call that a worker asks for, which is hostile data; returns at once what is known of the call.
 
-        None is for one too many to be told of. ``done`` gets what came of it and the answer, JSON, from any thread,
-        exactly once.
+        ``done`` gets what came of it and the answer, JSON, from any thread, exactly once. What is known, and what came
+        of it, are None for a call too many to be told of.
         """
 
     @property

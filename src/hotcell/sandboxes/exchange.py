@@ -23,7 +23,7 @@ class Exchange:
         self._tools = tools
         self._observer = observer
         self._lock = threading.Lock()
-        self._answers: collections.deque[tuple[Mapping[str, Any], bytes]] = collections.deque()
+        self._answers: collections.deque[tuple[Mapping[str, Any] | None, bytes]] = collections.deque()
         self._outgoing = bytearray()
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         """Readable when an answer has come."""
@@ -49,7 +49,7 @@ class Exchange:
         if self._observer and known is not None:
             self._observer.tool_called(known)
 
-    def _take(self, record: Mapping[str, Any], answer: bytes) -> None:
+    def _take(self, record: Mapping[str, Any] | None, answer: bytes) -> None:
         with self._lock:
             if self.wake >= 0:
                 self._answers.append((record, answer))
@@ -63,7 +63,7 @@ class Exchange:
             answers, self._answers = self._answers, collections.deque()
         for record, answer in answers:
             self._outgoing += wire.encode(wire.RETURN, answer)
-            if self._observer:
+            if self._observer and record is not None:
                 self._observer.tool_returned(record)
         while self._outgoing:
             try:

@@ -251,8 +251,8 @@ class LocalCell:
         self._signal(signal.SIGCONT)
 
     def is_dead(self) -> bool:
-        """True when it has come to its end, and everything in it; also when it was let go of."""
-        if self.released:
+        """True when it has come to its end, and everything in it; or was let go of."""
+        if self.released or self.end < 0:
             return True
         poller = select.poll()
         poller.register(self.end, select.POLLIN)
@@ -260,7 +260,7 @@ class LocalCell:
 
     def read_ending(self) -> Ending | None:
         """Its end, once ``end`` is readable; None when the fork server died without a word. May be asked again."""
-        if self._ending is None:
+        if self._ending is None and self.end >= 0:
             self._ending = self._look_at_end()
         return self._ending
 
