@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,6 +56,13 @@ class KnownSecrets:
 
     def __bool__(self) -> bool:
         return bool(self._forms)
+
+    def digest(self, key: bytes) -> str:
+        """A hash of all of them, keyed with ``key``; empty when there are none."""
+        if not self._forms:
+            return ""
+        told = json.dumps([(form.text, form.kind) for form in self._forms])
+        return hmac.digest(key, told.encode(), "sha256").hex()
 
     def scan(self, text: str) -> Iterator[Span]:
         """Every place where a form stands."""

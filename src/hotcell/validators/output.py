@@ -106,6 +106,10 @@ class Redactor:
         """For text that comes in pieces: cleaned as by ``clean_text``, then redacted."""
         return StreamRedactor(self.spans, where, self._known, self._unfinished)
 
+    def describe(self, key: bytes) -> dict[str, Any]:
+        """What it looks for, as JSON data; of the known secrets a hash that tells nothing without ``key``."""
+        return {"kinds": sorted(self.kinds), "known": self._known.digest(key)}
+
     def spans(self, text: str) -> list[Span]:
         """Where secrets stand, in order, without overlaps."""
         if not text:
