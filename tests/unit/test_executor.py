@@ -35,10 +35,6 @@ class Scripted(Sandbox):
         self.answer = answer
         self.requests: list[RunRequest] = []
         self.closed = 0
-
-    @property
-    def supports_files(self) -> bool:
-        return True
         self._info = SandboxInfo(name=self.name, isolation=isolation, layers=("one",))
 
     @property
@@ -261,7 +257,7 @@ class TestAsync:
 
         async def main() -> bool:
             task = asyncio.create_task(executor.aexecute("1"))
-            await asyncio.to_thread(begun.wait)
+            assert await asyncio.to_thread(begun.wait, 20)
             task.cancel()
             await asyncio.sleep(0.02)
             task.cancel()

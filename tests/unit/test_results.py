@@ -40,7 +40,6 @@ KEYS = {
     "error": "type message traceback line cell source_line",
     "violations": "rule severity line column message fix source_line",
     "redactions": "kind where count",
-    "tool_calls": "number name arguments outcome value error seconds",
     "artifacts": "name size sha256 media_type",
     "usage": "wall_seconds cpu_seconds peak_memory_bytes processes output_bytes",
     "timings": "admit_seconds syntax_seconds policy_seconds cache_seconds acquire_seconds run_seconds output_seconds "
