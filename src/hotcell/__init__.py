@@ -15,9 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hotcell.cache import Cache, MemoryCache
     from hotcell.config import SandboxConfig
+    from hotcell.determinism import Deterministic
+    from hotcell.environments import Environment
     from hotcell.errors import (
         ConfigurationError,
+        EnvironmentFailed,
         HotcellError,
         PoolExhausted,
         ProtocolError,
@@ -25,12 +29,17 @@ if TYPE_CHECKING:
         SandboxCrashed,
         SandboxError,
         SandboxUnavailable,
+        SessionLost,
     )
     from hotcell.executor import Executor, arun, check, run
+    from hotcell.languages import Language
+    from hotcell.lifetimes import Lifetime
     from hotcell.policy import Policy
+    from hotcell.readonly import ReadOnly
     from hotcell.results import (
         Artifact,
         CheckReport,
+        Display,
         ErrorInfo,
         ExecutionResult,
         IsolationLevel,
@@ -39,19 +48,27 @@ if TYPE_CHECKING:
         Severity,
         Status,
         Timings,
+        ToolCall,
         Usage,
         Violation,
     )
     from hotcell.sandboxes.base import Cancellation, Sandbox
     from hotcell.sandboxes.local.sandbox import LocalSandbox
     from hotcell.sandboxes.restricted import RestrictedPythonSandbox
+    from hotcell.sessions import Branches, Session
+    from hotcell.streaming import AsyncStream, Stream
+    from hotcell.tools import Tool, Toolbox, ToolError, ToolLimits
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "hotcell.cache": ["Cache", "MemoryCache"],
     "hotcell.config": ["SandboxConfig"],
+    "hotcell.determinism": ["Deterministic"],
+    "hotcell.environments": ["Environment"],
     "hotcell.errors": [
         "ConfigurationError",
+        "EnvironmentFailed",
         "HotcellError",
         "PoolExhausted",
         "ProtocolError",
@@ -59,12 +76,17 @@ _HOME = {
         "SandboxCrashed",
         "SandboxError",
         "SandboxUnavailable",
+        "SessionLost",
     ],
     "hotcell.executor": ["Executor", "arun", "check", "run"],
+    "hotcell.languages": ["Language"],
+    "hotcell.lifetimes": ["Lifetime"],
     "hotcell.policy": ["Policy"],
+    "hotcell.readonly": ["ReadOnly"],
     "hotcell.results": [
         "Artifact",
         "CheckReport",
+        "Display",
         "ErrorInfo",
         "ExecutionResult",
         "IsolationLevel",
@@ -73,30 +95,45 @@ _HOME = {
         "Severity",
         "Status",
         "Timings",
+        "ToolCall",
         "Usage",
         "Violation",
     ],
     "hotcell.sandboxes.base": ["Cancellation", "Sandbox"],
     "hotcell.sandboxes.local.sandbox": ["LocalSandbox"],
     "hotcell.sandboxes.restricted": ["RestrictedPythonSandbox"],
+    "hotcell.sessions": ["Branches", "Session"],
+    "hotcell.streaming": ["AsyncStream", "Stream"],
+    "hotcell.tools": ["Tool", "ToolError", "ToolLimits", "Toolbox"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Artifact",
+    "AsyncStream",
+    "Branches",
+    "Cache",
     "Cancellation",
     "CheckReport",
     "ConfigurationError",
+    "Deterministic",
+    "Display",
+    "Environment",
+    "EnvironmentFailed",
     "ErrorInfo",
     "ExecutionResult",
     "Executor",
     "HotcellError",
     "IsolationLevel",
+    "Language",
+    "Lifetime",
     "LocalSandbox",
+    "MemoryCache",
     "Policy",
     "PoolExhausted",
     "ProtocolError",
     "QuotaExceeded",
+    "ReadOnly",
     "Redaction",
     "RestrictedPythonSandbox",
     "Sandbox",
@@ -105,9 +142,17 @@ __all__ = [
     "SandboxError",
     "SandboxInfo",
     "SandboxUnavailable",
+    "Session",
+    "SessionLost",
     "Severity",
     "Status",
+    "Stream",
     "Timings",
+    "Tool",
+    "ToolCall",
+    "ToolError",
+    "ToolLimits",
+    "Toolbox",
     "Usage",
     "Violation",
     "arun",

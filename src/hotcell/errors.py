@@ -43,7 +43,8 @@ class SessionLost(SandboxError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """One word: ``closed``, ``idle``, ``age``, ``calls``, ``timeout``, ``memory``, ``killed`` or ``host``."""
+        """One word: ``closed``, ``idle``, ``age``, ``calls``, ``timeout``, ``memory``, ``killed``,
+        ``exit`` or ``host``."""
 
 
 class PoolExhausted(SandboxError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError
+from hotcell.readonly import ReadOnly
 
 CONTEXT_BYTES = 64 << 20
 """The most that all context variables may hold, in bytes, about."""
@@ -95,6 +96,8 @@ def check_files(
     for name, content in files.items():
         check_name(name)
         checked[name], length = _check_content(name, content)
+        if isinstance(content, ReadOnly):
+            continue  # whether it takes room is for the sandbox to say
         if length > config.file_bytes:
             raise ConfigurationError(
                 f"files[{name!r}] holds {length} bytes, more than file_bytes={config.file_bytes}: raise that limit."

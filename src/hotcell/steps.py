@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -79,6 +79,18 @@ class Steps:
             execution_id=self.execution_id,
             code_sha256=self.code_sha256,
             **parts,
+        )
+
+    def hit(self, stored: ExecutionResult) -> ExecutionResult:
+        """The result that was read from the cache, as that of this call."""
+        return replace(
+            stored,
+            violations=self.violations,
+            timings=Timings(**self._seconds, total_seconds=perf_counter() - self._began),
+            sandbox=self._sandbox,
+            execution_id=self.execution_id,
+            code_sha256=self.code_sha256,
+            cached=True,
         )
 
     def rejected(self) -> ExecutionResult:

@@ -16,11 +16,11 @@ from hotcell.tools import Tool, Toolbox
 from hotcell.worker.tracebacks import encodable
 
 _NAME_CHARS = 64
-Done = Callable[[Mapping[str, Any], bytes], None]
-"""Gets what came of a call, for people, and the payload of its answer."""
+Done = Callable[[Mapping[str, Any] | None, bytes], None]
+"""Gets what came of a call, for people (None when nobody is to be told), and the payload of its answer."""
 
 
-def _nobody(_told: Mapping[str, Any], _payload: bytes) -> None:
+def _nobody(_told: Mapping[str, Any] | None, _payload: bytes) -> None:
     """Takes an answer that nobody waits for."""
 
 
@@ -36,6 +36,8 @@ class Asked:
     """For the record."""
     tool: Tool | None = None
     bound: inspect.BoundArguments | None = None
+    is_kept: bool = True
+    """False for one too many to be told of."""
     answer: Answer | None = None
     seconds: float = 0.0
 
@@ -55,11 +57,12 @@ class Asked:
 
     def finish(self, answer: Answer) -> None:
         """Give the answer to whoever waits for it, and keep what a record needs."""
+        payload = answer.encode(self.identity)
         told = {"number": self.number, "name": self.name, "outcome": answer.outcome, "error": answer.error}
         self.answer = replace(answer, value=tool_answers.shortened(answer.value))
         done = self.done
         self.forget()
-        done({**told, "seconds": self.seconds}, answer.encode(self.identity))
+        done({**told, "seconds": self.seconds} if self.is_kept else None, payload)
 
     def forget(self) -> None:
         """Let go of the conversation and of the arguments, which a thread that hangs would keep alive."""

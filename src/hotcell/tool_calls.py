@@ -1,7 +1,7 @@
 """The host tools of one execution at work: calls are counted, paced, timed, made elsewhere, and answered once each.
 
-One call runs at a time, as the functions in the cell wait for each other; whoever sends more without waiting fills a
-queue that ends at ``ToolLimits.calls``.
+One call runs at a time, as the functions in the cell wait for each other. Whoever sends more without waiting is not
+listened to meanwhile; see ``sandboxes/exchange.py``.
 """
 
 from __future__ import annotations
@@ -28,23 +28,29 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hotcell")
 _REFUSALS_KEPT = 10
+_LEAST_SECONDS = 0.001
 
 
 class ToolRun:
-    """``start`` and ``close`` never wait for a tool. Close it, or a thread stays.
+    """``start`` and ``close`` never wait for a tool. Close it, or a thread stays."""
 
-    Make it where the caller's context variables are set: tools run in a copy of that context. Async tools run on
-    ``loop``, else on a loop of the run's own.
-    """
-
-    def __init__(self, toolbox: Toolbox, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        """Each call sees a copy of ``context``, by default of this thread's. Async tools run on ``loop``, else on a
+        loop of the run's own.
+        """
         self._toolbox = toolbox
         self._limits = toolbox.limits
         self._pace = _Pace(self._limits.calls_per_second)
-        self._context = contextvars.copy_context()
+        self._context = contextvars.copy_context() if context is None else context
         self._loop = loop
         self._private_loop: PrivateLoop | None = None
-        self._queue: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Asked, Answer | None] | None] = queue.SimpleQueue()
         self._clerk: threading.Thread | None = None
         self._worker: Worker | None = None
         self._job: Job | None = None
@@ -67,23 +73,22 @@ class ToolRun:
     def start(self, call: Mapping[str, Any], done: Done) -> Mapping[str, Any] | None:
         """Begin what a worker asks for: ``{"id", "name", "args", "kwargs"}``, or anything else that JSON can say.
 
-        Returns what is known of the call (``number``, ``name``, ``arguments``), or None for one too many to be told
-        of. ``done`` gets what came of it (``number``, ``name``, ``outcome``, ``error``, ``seconds``) and the payload of
-        the answer, from any thread, once; never after ``close``. Raises nothing.
+        Returns what is known of the call: ``number``, ``name``, ``arguments``. ``done`` gets what came of it
+        (``number``, ``name``, ``outcome``, ``error``, ``seconds``) and the payload of the answer, from any thread,
+        once; never after ``close``. Both are None for one too many to be told of. Raises nothing.
         """
         with self._lock:
             self._count += 1
             self._unanswered += 1
-        asked, answer = tool_asked.read(call, self._count, done, self._toolbox)
-        is_kept = asked.number <= self._limits.calls + _REFUSALS_KEPT
-        if is_kept:
+            number = self._count
+        asked, answer = tool_asked.read(call, number, done, self._toolbox)
+        asked.is_kept = asked.number <= self._limits.calls + _REFUSALS_KEPT
+        if asked.is_kept:
             self._kept.append(asked)
         if asked.number > self._limits.calls:
             answer = refused("RuntimeError", f"No more tool calls: calls={self._limits.calls} are used up.")
-        answer = answer or self._hand_over(asked)
-        if answer:
-            self._settle(asked, answer)
-        return asked.told() if is_kept else None
+        self._hand_over(asked, answer)
+        return asked.told() if asked.is_kept else None
 
     @property
     def is_working(self) -> bool:
@@ -123,24 +128,27 @@ class ToolRun:
         for asked in self._kept:
             asked.forget()
 
-    def _hand_over(self, asked: Asked) -> Answer | None:
+    def _hand_over(self, asked: Asked, answer: Answer | None) -> None:
         try:
-            if self._clerk is None:
-                clerk = threading.Thread(target=self._attend, name="hotcell-tools", daemon=True)
-                clerk.start()
-                self._clerk = clerk
+            with self._lock:
+                if self._clerk is None:
+                    clerk = threading.Thread(target=self._attend, name="hotcell-tools", daemon=True)
+                    clerk.start()
+                    self._clerk = clerk
         except RuntimeError as error:
             _log.error("No thread for host tools: %s", error)
-            return refused("RuntimeError", "The host has no thread left for it.")
-        self._queue.put(asked)
-        return None
+            self._settle(asked, refused("RuntimeError", "The host has no thread left for it."))
+        else:
+            self._queue.put((asked, answer))
 
     # --- on the clerk's thread
 
     def _attend(self) -> None:
-        while (asked := self._queue.get()) and not self._closed.is_set():
+        while (item := self._queue.get()) and not self._closed.is_set():
+            asked, answer = item
+            self._keep_pace()  # also with refusals, or a cell could keep the host busy with them
             try:
-                answer = self._perform(asked)
+                answer = answer or self._perform(asked)
             except Exception:  # noqa: BLE001  # a failure of ours or the host's; the cell waits for an answer all the same
                 _log.exception("The host failed to call tool %s", asked.name)
                 answer = refused("RuntimeError", "The host failed to call it.")
@@ -149,9 +157,8 @@ class ToolRun:
     def _perform(self, asked: Asked) -> Answer:
         """Make the call within all limits. Raises RuntimeError when the host has no thread for it."""
         assert asked.tool
-        self._keep_pace()
         limits, left = self._limits, self._limits.total_seconds - self._seconds
-        if left <= 0:
+        if left < _LEAST_SECONDS:
             return refused(
                 "TimeoutError", f"No more time for tools: total_seconds={limits.total_seconds:g} are used up."
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hotcell import cli, config, errors, languages, results
+from hotcell import cli, config, errors, events, languages, results
 from hotcell.sandboxes.local import doctor, layers
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,8 @@ def page(name: str) -> str:
 RESULT_TYPES = [
     results.ExecutionResult,
     results.ErrorInfo,
+    results.Display,
+    results.ToolCall,
     results.Violation,
     results.Redaction,
     results.Artifact,
@@ -43,6 +45,27 @@ RESULT_FIELDS = [(kind.__name__, field.name) for kind in RESULT_TYPES for field 
 @pytest.mark.parametrize(("kind", "field"), RESULT_FIELDS)
 def test_every_field_of_a_result_is_documented(kind: str, field: str) -> None:
     assert f"`{field}`" in page("result.md")
+
+
+EVENTS = [kind for _, kind in inspect.getmembers(events, inspect.isclass) if issubclass(kind, events.Event)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVENTS if kind is not events.Event])
+def test_every_event_is_documented_with_its_fields_and_no_others(kind: type[events.Event]) -> None:
+    assert f"| `{kind.__name__}` | `{kind.kind}` |" in page("events.md")
+    (section,) = re.findall(rf"^## {kind.__name__}\n(.*?)(?=^## |\Z)", page("events.md"), re.MULTILINE | re.DOTALL)
+    documented = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert documented == [field.name for field in dataclasses.fields(kind)]
+
+
+REASONS = re.findall(r"``(\w+)``", inspect.getsource(errors.SessionLost))
+
+
+def test_every_reason_for_losing_a_session_is_documented() -> None:
+    section = page("errors.md").partition("## Why a session is lost")[2]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(["reason", *REASONS])
+    source = "".join(path.read_text() for path in (ROOT / "src" / "hotcell").rglob("*.py"))
+    assert all(f'"{reason}"' in source for reason in REASONS)
 
 
 def test_every_key_of_the_json_is_documented() -> None:

@@ -36,12 +36,13 @@ def collect(
     globs: tuple[str, ...],
     config: SandboxConfig,
     given: Mapping[str, Given],
+    mounted: frozenset[str] = frozenset(),
 ) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
     """The files whose relative name, or whose last part, matches a glob; and a note for each that was passed over.
 
-    A file that was ``given`` and is unchanged is no artifact.
+    A file that was ``given`` and is unchanged is no artifact, nor is one that is ``mounted``.
     """
-    collector = _Collector(globs, config, given)
+    collector = _Collector(globs, config, given, mounted)
     collector.walk(directory)
     notes = collector.notes[:_MAX_NOTES]
     if len(collector.notes) > _MAX_NOTES:
@@ -50,8 +51,11 @@ def collect(
 
 
 class _Collector:
-    def __init__(self, globs: tuple[str, ...], config: SandboxConfig, given: Mapping[str, Given]) -> None:
+    def __init__(
+        self, globs: tuple[str, ...], config: SandboxConfig, given: Mapping[str, Given], mounted: frozenset[str]
+    ) -> None:
         self._globs = globs
+        self._mounted = mounted
         self._given = given
         self._config = config
         self._room = config.artifact_bytes
@@ -83,6 +87,8 @@ class _Collector:
     def _visit(self, parent: int, parts: tuple[str, ...], part: str) -> bool:
         """Take the file if it is wanted; returns True for a directory to look into."""
         name = "/".join((*parts, part))
+        if name in self._mounted:
+            return False
         if not is_safe_part(part):
             self.notes.append(f"{name!a} was not collected: its name is not plain text.")
             return False

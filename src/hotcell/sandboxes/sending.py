@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hotcell.errors import ConfigurationError
+from hotcell.readonly import ReadOnly
 from hotcell.sandboxes.artifacts import Given
 from hotcell.sandboxes.base import RunRequest
 from hotcell.sandboxes.handles import receive
@@ -52,7 +53,8 @@ def send(channel: socket.socket, request: RunRequest, *, in_session: bool, wants
     sent = Sent()
     with contextlib.ExitStack() as stack:
         files = [_open_file(stack, name, content) for name, content in request.files.items()]
-        body = _body(request, in_session, wants_directory, [(name, size) for name, size, _ in files])
+        sizes = [(name, size, 0o400 if isinstance(request.files[name], ReadOnly) else 0o600) for name, size, _ in files]
+        body = _body(request, in_session, wants_directory, sizes)
         payload = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
         channel.settimeout(_READY_SECONDS)
         try:
@@ -73,7 +75,9 @@ def send(channel: socket.socket, request: RunRequest, *, in_session: bool, wants
     return sent
 
 
-def _body(request: RunRequest, in_session: bool, wants_directory: bool, files: list[tuple[str, int]]) -> dict[str, Any]:
+def _body(
+    request: RunRequest, in_session: bool, wants_directory: bool, files: list[tuple[str, int, int]]
+) -> dict[str, Any]:
     config = request.config
     body: dict[str, Any] = {
         "code": request.code,
@@ -89,6 +93,8 @@ def _body(request: RunRequest, in_session: bool, wants_directory: bool, files: l
     # What most requests do not have is left out: each item costs a fresh fork some page faults.
     if request.tools:
         body["tools"] = request.tools.announce()
+    if request.deterministic is not None:
+        body["deterministic"] = request.deterministic.to_dict()
     if in_session:
         body |= {"session": True, "number": request.number}
     return body

@@ -141,13 +141,13 @@ class _Files:
                 self._handle = -1
             if not self._waiting:
                 return
-            name, self._missing = self._waiting.pop()
+            name, self._missing, mode = self._waiting.pop()
             self._path = path = os.path.join(self._directory, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             # Only in a session can something of that name be there already; it is replaced, never written through.
             if os.path.lexists(path):
                 os.unlink(path)
-            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)

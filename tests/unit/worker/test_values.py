@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotcell.worker.values import convert
+from hotcell.worker.values import convert, to_data
 
 MiB = 1 << 20
 Point = collections.namedtuple("Point", "x y")
@@ -359,3 +359,49 @@ class TestLibraries:
     def test_figures_and_images_have_a_repr_only(self):
         image = pytest.importorskip("PIL.Image").new("L", (2, 2))
         assert convert(image, MiB)[0] is None
+
+
+# --- exactly, or not at all
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (object(), "a object"),
+        ([{"a": {1: object()}}], "a object"),
+        ([float("inf")], "the float inf"),
+        ([1 << 20_000], "an int of 20001 bits"),
+        ((number for number in ()), "a generator"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_would_have_a_stand_in_is_a_type_error(value, message):
+    with pytest.raises(TypeError) as told:
+        to_data(value, MiB)
+    assert str(told.value) == message
+
+
+def test_what_contains_itself_or_has_no_end_is_a_type_error():
+    loop: list = []
+    loop.append({"again": loop})
+    deep: list = []
+    for _ in range(60):
+        deep = [deep]
+    for value, message in [(loop, "contains itself"), (deep, "more than 50 deep")]:
+        with pytest.raises(TypeError, match=message):
+            to_data(value, MiB)
+
+
+def test_what_does_not_fit_is_a_value_error():
+    for value in ("x" * 2000, ["é" * 600], range(10**9)):
+        with pytest.raises(ValueError, match=r"more than 1,024 bytes as JSON"):
+            to_data(value, 1024)
+
+
+def test_nan_is_none_where_that_is_wanted():
+    assert to_data([float("nan"), 1.5], MiB, nan_is_none=True) == [None, 1.5]
+
+
+@given(JSON)
+def test_json_data_stays_as_it_is(value):
+    assert to_data(value, MiB) == value == convert(value, MiB)[0]

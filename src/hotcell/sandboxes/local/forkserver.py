@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import hotcell
@@ -32,6 +33,7 @@ from hotcell.sandboxes.local.zygote import MADE, NUMBER, PREPARE
 _START_TIMEOUT_SECONDS = 120.0
 _ANSWER_TIMEOUT_SECONDS = 30.0
 _MAX_HANDLES = 12
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 GROUP_SLACK_BYTES = 64 << 20
 """For copies of the preloaded heap's pages, which the kernel charges to the cell and RLIMIT_DATA does not."""
 
@@ -77,11 +79,13 @@ class ForkServer:
         level: IsolationLevel,
         without: frozenset[str],
         environment: Environment | None = None,
+        hash_seed: int | None = None,
         toolbox: Toolbox | None = None,
     ) -> None:
         """``toolbox`` is of the language that the cells run, when it is not Python."""
         self.level = level
         self._environment = environment
+        self._hash_seed = hash_seed
         self._toolbox = toolbox
         self._lock = threading.Lock()
         self._owner = os.getpid()
@@ -123,7 +127,7 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[control.fileno(), supervisor],
-                env=_environment(without),
+                env=_environment(without, self._hash_seed),
                 cwd="/",
                 start_new_session=True,  # a terminal's Ctrl-C is the application's to handle
             )
@@ -137,11 +141,13 @@ class ForkServer:
             os.close(supervisor)
 
     def _python(self) -> list[str]:
+        # -I is -E -P -s, and -E would ignore the seed as well.
+        isolated = ["-I"] if self._hash_seed is None else ["-P", "-s"]
         if not self._environment:
-            return [sys.executable, "-I"]
+            return [sys.executable, *isolated]
         # -S: a package can ask for code to be run whenever Python starts. Here that would be outside the wall, as the
         # application; the fork server lets it run when it is inside.
-        return [self._environment.python, "-I", "-S"]
+        return [self._environment.python, *isolated, "-S"]
 
     def _shake_hands(self, preload: Sequence[str], without: frozenset[str]) -> None:
         config: dict[str, Any] = {
@@ -173,12 +179,16 @@ class ForkServer:
         """True when each cell has a user id that nothing else has."""
         self._control.settimeout(_ANSWER_TIMEOUT_SECONDS)
 
-    def make(self, limits: Limits) -> LocalCell:
-        """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed."""
+    def make(self, limits: Limits, mounted: Mapping[str, int] = _NOTHING) -> LocalCell:
+        """A new cell, whose jail is being put on while this returns. Raises PoolExhausted or SandboxCrashed.
+
+        ``mounted`` are files that it has in its work directory: names, and descriptors of mounts, which stay ours.
+        """
         if os.getpid() != self._owner:
             raise SandboxCrashed("This fork server belongs to the parent process.")
         try:
-            answer, handles = self._ask(PREPARE.pack, *limits)
+            tail = json.dumps([*mounted]).encode() if mounted else b""
+            answer, handles = self._ask(PREPARE.pack, *limits, tail=tail, handles=[*mounted.values()])
             if answer[:1] != MADE:
                 raise _refusal(answer)
             # From here on the descriptors are the cell's own.
@@ -220,10 +230,12 @@ class ForkServer:
             finally:
                 cell.group = group
 
-    def _ask(self, pack: Callable[..., bytes], *numbers: int, handles: Sequence[int] = ()) -> tuple[bytes, list[int]]:
+    def _ask(
+        self, pack: Callable[..., bytes], *numbers: int, tail: bytes = b"", handles: Sequence[int] = ()
+    ) -> tuple[bytes, list[int]]:
         with self._lock:
             self._asked += 1
-            socket.send_fds(self._control, [pack(self._asked, *numbers)], handles)
+            socket.send_fds(self._control, [pack(self._asked, *numbers) + tail], handles)
             while True:
                 answer, received = receive(self._control, 1024, _MAX_HANDLES)
                 if not answer or NUMBER.unpack_from(answer)[0] == self._asked:
@@ -277,9 +289,14 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
         raise PoolExhausted(f"The fork server could not be started: {error}. Free descriptors.") from error
 
 
-def _environment(without: frozenset[str]) -> dict[str, str]:
+def _environment(without: frozenset[str], hash_seed: int | None) -> dict[str, str]:
     passed_on = os.environ if "environment" in without else {name: os.environ.get(name) for name in _PASSED_ON}
-    return {name: value for name, value in passed_on.items() if value is not None} | _ENVIRONMENT
+    given = {name: value for name, value in passed_on.items() if value is not None} | _ENVIRONMENT
+    if hash_seed is None:
+        return given
+    # Without -E Python heeds its variables: only those that are ours.
+    known = {name: value for name, value in given.items() if name in _ENVIRONMENT or not name.startswith("PYTHON")}
+    return {**known, "PYTHONHASHSEED": str(hash_seed)}
 
 
 def remove_tree(path: str) -> None:

@@ -14,7 +14,8 @@ import select
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from hotcell.errors import HotcellError, SandboxCrashed
 from hotcell.sandboxes.conversation import wait_until_ready
@@ -25,6 +26,7 @@ from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.worker import wire
 
 _log = logging.getLogger("hotcell")
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 _MOST_STRANGERS = 4
 _PAUSE_SECONDS = 0.01
 _IDLE_SECONDS = 0.005
@@ -108,7 +110,7 @@ class Pool:
             with self._lock:
                 self._taking -= 1
 
-    def make_apart(self, limits: Limits) -> LocalCell:
+    def make_apart(self, limits: Limits, mounted: Mapping[str, int] = _NOTHING) -> LocalCell:
         """A cell for a session, made now, under limits that nobody else has. Raises SandboxError.
 
         Until it is released the pool does not retire.
@@ -118,7 +120,7 @@ class Pool:
                 raise SandboxCrashed("This fork server is being replaced; the new one takes over.")
             self._taking += 1
         try:
-            cell = self._make(limits)
+            cell = self._make(limits, mounted)
             with self._lock:
                 self._kept.add(cell)
             return cell
@@ -140,8 +142,8 @@ class Pool:
         self._limits, self._strangers = limits, 0
         return outgrown
 
-    def _make(self, limits: Limits) -> LocalCell:
-        cell = self.server.make(limits)
+    def _make(self, limits: Limits, mounted: Mapping[str, int] = _NOTHING) -> LocalCell:
+        cell = self.server.make(limits, mounted)
         self._made += 1
         self._receive(cell)
         return cell

@@ -15,6 +15,7 @@ from hotcell.sandboxes.files import WorkFiles
 from hotcell.sandboxes.local import verdict
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.copying import copy
+from hotcell.sandboxes.local.mounted import require_room
 from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
@@ -87,6 +88,7 @@ class LocalSession(SandboxSession):
         self._see_owner()
         if self._lost:  # before the lock: in a forked copy of the application it may be held for ever
             self.require()
+        require_room(request.files, request.config)
         with self._lock:
             self.require()
             cell = self._cell

@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import json
 import mmap
 import os
 import select
@@ -26,17 +27,19 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from hotcell.sandboxes.local import branch, jail, kernel, mounts, pages, seccomp, shells
+from hotcell.sandboxes.local import branch, jail, kernel, mounted, mounts, pages, seccomp, shells
 from hotcell.worker import adaptations, programs, runner, serve
 
 PREPARE = struct.Struct("<9Q")
-"""A number that the answer repeats, then ``jail.Limits``."""
+"""A number that the answer repeats, then ``jail.Limits``. Behind it, and with descriptors, the names of files that are
+mounted in the work directory, a JSON list."""
 NUMBER = struct.Struct("<Q")
 MADE, REFUSED = b"M", b"R"
 END = struct.Struct("<iQQ")
 """Wait status, user and system CPU time in microseconds, of the cell's process and the children it waited for."""
 
 _STACK_BYTES = 1 << 16
+_MOST_BYTES = PREPARE.size + 16_384
 _FIRST_SLOT_ID, _SLOT_COUNT = 1000, 60_000
 
 
@@ -68,6 +71,8 @@ class Zygote:
         self._counted = bool(config["cgroups"])
         self._program: dict[str, Any] | None = config["program"]
         self._slot = 0
+        self._given: tuple[list[str], list[int]] = ([], [])
+        """Names of the files that the next cell gets mounted, and descriptors of the mounts."""
         self._cells: dict[int, tuple[_Cell, int]] = {}
         self._helpers: dict[int, int] = {}
         """Pidfds and PIDs of children that nobody is told about: inits of sessions, makers of shells."""
@@ -135,13 +140,13 @@ class Zygote:
                 if handle == self._supervisor:
                     self._end()
                 elif handle == control:
-                    request, handles, _, _ = socket.recv_fds(self._control, PREPARE.size, 2)
+                    request, handles, _, _ = socket.recv_fds(self._control, _MOST_BYTES, mounted.MOST_FILES)
                     if not request:
                         self._end()
-                    if len(request) == PREPARE.size:
-                        self._make(request)
-                    else:
+                    if len(request) == shells.SHELL.size:
                         self._make_shell(request, handles)
+                    else:
+                        self._make(request, handles)
                 elif handle in self._helpers:
                     self._epoll.unregister(handle)
                     os.close(handle)
@@ -157,8 +162,9 @@ class Zygote:
                 os.waitpid(cell.pid, 0)
         os._exit(0)
 
-    def _make(self, request: bytes) -> None:
-        number, *values = PREPARE.unpack(request)
+    def _make(self, request: bytes, mounts_given: list[int]) -> None:
+        number, *values = PREPARE.unpack_from(request)
+        self._given = (json.loads(request[PREPARE.size :] or b"[]"), mounts_given)
         limits = jail.Limits(*values)
         opened: list[int] = []
         try:
@@ -173,7 +179,7 @@ class Zygote:
         except OSError as error:
             self._control.send(NUMBER.pack(number) + REFUSED + str(error).encode()[:500])
         finally:
-            for handle in opened:
+            for handle in (*opened, *mounts_given):
                 os.close(handle)
 
     def _open(self, opened: list[int]) -> list[int]:
@@ -400,7 +406,10 @@ class Zygote:
             self._take_ids()
         pages.make_private(self._shared)
         work = self._own_place(directory)
-        jail.walk(steps)
+        at = next((place for place, step in enumerate(steps) if step.layer == "private-proc"), 0)
+        jail.walk(steps[:at])
+        mounted.attach(*self._given)
+        jail.walk(steps[at:])
         if not self._namespaced and "landlock" not in self._without:
             self._restrict_to(directory)
         if "descriptors" not in self._without:
