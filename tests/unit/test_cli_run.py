@@ -192,3 +192,31 @@ def test_a_bad_figure_format_is_named(hotcell: Command) -> None:
     answer = hotcell("run", "-", "--figure-formats", "pdf", stdin="1")
     assert (answer.code, answer.out) == (Exit.USAGE, "")
     assert "figure_formats=('pdf',) is not allowed" in answer.err
+
+
+# --- the same again
+
+DRAW = "import random, uuid\nprint(random.random(), uuid.uuid4(), list({'a', 'b', 'c', 'd', 'e'}))"
+
+
+def test_a_deterministic_run_can_be_repeated(hotcell: Command) -> None:
+    def printed(*options: str) -> str:
+        return json.loads(hotcell("run", "-", "--json", *options, stdin=DRAW).out)["stdout"]
+
+    assert printed("--deterministic") == printed("--deterministic") == printed("--seed", "0")
+    assert printed("--seed", "7") == printed("--seed", "7") != printed("--seed", "8")
+    assert printed() != printed()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--seed", "-1"], "seed=-1 is not allowed"),
+        (["--seed", "lucky"], "invalid int value: 'lucky'"),
+        (["--deterministic", "--language", "bash"], "deterministic= is for Python"),
+    ],
+)
+def test_what_cannot_be_repeated_is_said(options: list[str], says: str, hotcell: Command) -> None:
+    answer = hotcell("run", "-", *options, stdin="1")
+    assert (answer.code, answer.out) == (Exit.USAGE, "")
+    assert says in answer.err

@@ -145,3 +145,23 @@ def test_a_cell_cannot_type_a_prompt(prompt: Terminal) -> None:
 def test_bytes_that_are_no_text_are_said_to_be_none(prompt: Terminal) -> None:
     prompt.type("'\udcff'\n")
     assert "error[syntax.encoding]" in prompt.wait_for("In [1]: ")
+
+
+def test_ctrl_c_ends_a_file_of_cells(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("import time\nprint('asleep', flush=True)\ntime.sleep(60)\n# %%\nprint('never')\n")
+    with on_terminal("session", "--keep-going", "--timeout", "60", "job.py", cwd=tmp_path) as terminal:
+        terminal.wait_for("  │ asleep")
+        terminal.type("\x03")
+        assert terminal.wait() == Exit.CANCELLED
+    assert "━━ CANCELLED Cell 1: " in terminal.seen
+    assert "never" not in terminal.seen
+
+
+def test_a_prompt_goes_on_where_a_file_ended(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("x = 41")
+    with on_terminal("session", "job.py", "-", cwd=tmp_path) as terminal:
+        terminal.wait_for("In [2]: ")
+        terminal.type("x + 1\n")
+        assert "Out [2]\n  │ 42\n" in terminal.wait_for("In [3]: ")
+        terminal.type("\x04")
+        assert terminal.wait() == Exit.OK

@@ -14,6 +14,7 @@ from hotcell.cli.parser import add_command
 if TYPE_CHECKING:
     from hotcell.cli.parser import Commands, Parser
     from hotcell.config import SandboxConfig
+    from hotcell.determinism import Deterministic
     from hotcell.results import ExecutionResult
     from hotcell.sandboxes.base import Sandbox
     from hotcell.streaming import Stream
@@ -45,6 +46,12 @@ def add_parser(commands: Commands[Parser]) -> None:
         metavar="GLOB",
         help="with --output-dir: of the files, only those that match; may be repeated",
     )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="run Python so that running it again gives the same: nothing random in there is secret",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="the same, with randomness of its own for each N")
     parser.add_argument("--sandbox", choices=("local", "restricted"), default="local", help="where (default local)")
     parser.add_argument(
         "--min-isolation",
@@ -70,6 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
         "artifacts": tuple(arguments.artifact) or ("*",) if arguments.output_dir else (),
         "tools": host_tools.load(arguments.tool),
         "language": options.language(arguments),
+        "deterministic": _deterministic(arguments),
     }
     least = IsolationLevel(arguments.min_isolation)
     with _sandbox(arguments, config) as sandbox:
@@ -85,12 +93,27 @@ def _sandbox(arguments: argparse.Namespace, config: SandboxConfig) -> Sandbox:
         from hotcell.sandboxes.local.sandbox import LocalSandbox
 
         # One cell is all that a single run needs.
-        return LocalSandbox(environment=arguments.env, preload=arguments.preload or None, config=config, pool_size=1)
+        return LocalSandbox(
+            environment=arguments.env,
+            preload=arguments.preload or None,
+            config=config,
+            pool_size=1,
+            hash_seed=None if _deterministic(arguments) is None else 0,
+        )
     if arguments.preload or arguments.env:
         raise UsageError("--preload and --env need --sandbox local: there is no fork server to load anything into")
     from hotcell.sandboxes.restricted import RestrictedPythonSandbox
 
     return RestrictedPythonSandbox(allow_no_isolation=arguments.min_isolation == "none")
+
+
+def _deterministic(arguments: argparse.Namespace) -> Deterministic | None:
+    """Raises ConfigurationError for a seed that is none."""
+    from hotcell.determinism import Deterministic
+
+    if arguments.seed is not None:
+        return Deterministic(seed=arguments.seed)
+    return Deterministic() if arguments.deterministic else None
 
 
 def _is_live(arguments: argparse.Namespace, sandbox: Sandbox) -> bool:
