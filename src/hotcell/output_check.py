@@ -9,7 +9,7 @@ from typing import Any
 
 from hotcell.results import Artifact, Display, ErrorInfo, Redaction, ToolCall
 from hotcell.sandboxes.base import RunOutcome
-from hotcell.tool_calls import ToolRun
+from hotcell.tools.calls import ToolRun
 from hotcell.validators.displays import check_bundle
 from hotcell.validators.media import media_type
 from hotcell.validators.output import Redactor

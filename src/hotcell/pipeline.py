@@ -23,8 +23,8 @@ from hotcell.result_cache import ResultCache
 from hotcell.results import ExecutionResult, IsolationLevel, SandboxInfo, Status, Violation
 from hotcell.sandboxes.base import Cancellation, Observer, RunOutcome, RunRequest, Sandbox
 from hotcell.steps import Admission, Steps
-from hotcell.tool_calls import ToolRun
 from hotcell.tools import Toolbox, Tools
+from hotcell.tools.calls import ToolRun
 from hotcell.validators import syntax, tree, unread
 
 if TYPE_CHECKING:

@@ -224,10 +224,8 @@ class LocalCell:
         while looks < _FREEZE_LOOKS:
             self.stop()
             if self.is_quiet():
-                if _is_stopped_task(f"/proc/{self.pid}"):
-                    return
-            else:
-                looks = looks + 1 if self._stop_all() else 0
+                return  # the signal waits for the one thread there is, which starts nothing before it stops
+            looks = looks + 1 if self._stop_all() else 0
             if time.monotonic() > deadline:
                 self.kill()
                 return

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hotcell import tool_answers, tool_asked
 from hotcell.results import ToolCall
-from hotcell.tool_answers import Answer, refused
-from hotcell.tool_asked import Asked, Done
-from hotcell.tool_shapes import Mismatch
-from hotcell.tool_threads import Job, PrivateLoop, Worker
-from hotcell.tools import Toolbox
+from hotcell.tools import Toolbox, answers
+from hotcell.tools import asked as asking
+from hotcell.tools.answers import Answer, refused
+from hotcell.tools.asked import Asked, Done
+from hotcell.tools.shapes import Mismatch
+from hotcell.tools.threads import Job, PrivateLoop, Worker
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,7 +81,7 @@ class ToolRun:
             self._count += 1
             self._unanswered += 1
             number = self._count
-        asked, answer = tool_asked.read(call, number, done, self._toolbox)
+        asked, answer = asking.read(call, number, done, self._toolbox)
         asked.is_kept = asked.number <= self._limits.calls + _REFUSALS_KEPT
         if asked.is_kept:
             self._kept.append(asked)
@@ -164,7 +164,7 @@ class ToolRun:
             )
         seconds = min(left, asked.tool.timeout_seconds or limits.call_seconds)
         begin = partial(asked.begin, limits.argument_bytes)
-        conclude = partial(tool_answers.returned, asked.name, most_bytes=limits.result_bytes)
+        conclude = partial(answers.returned, asked.name, most_bytes=limits.result_bytes)
         job = Job(begin, conclude, self._context.copy(), self._event_loop)
         began = time.monotonic()
         self._engage(job)
@@ -174,7 +174,7 @@ class ToolRun:
         self._disengage(job, in_time=in_time)
         if not in_time:
             _log.warning("Tool %s took longer than %g s", asked.name, seconds)
-            return tool_answers.timed_out(asked.name, seconds)
+            return answers.timed_out(asked.name, seconds)
         return _answer(asked.name, job)
 
     def _keep_pace(self) -> None:
@@ -228,7 +228,7 @@ def _answer(name: str, job: Job) -> Answer:
     if isinstance(job.error, Mismatch):
         return refused(job.error.kind, f"{name}(): {job.error}.")
     if job.error is not None:
-        return tool_answers.raised(name, job.error)
+        return answers.raised(name, job.error)
     answer: Answer = job.value
     return answer
 

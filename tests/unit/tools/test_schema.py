@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotcell.errors import ConfigurationError
-from hotcell.tool_hints import UnsupportedHint, shape_of
-from hotcell.tool_shapes import Mismatch
-from hotcell.tool_signature import ToolSignature
+from hotcell.tools.hints import UnsupportedHint, shape_of
+from hotcell.tools.shapes import Mismatch
+from hotcell.tools.signature import ToolSignature
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

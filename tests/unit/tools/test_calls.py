@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hotcell
-from hotcell.tool_calls import ToolRun
 from hotcell.tools import Tool, Toolbox, ToolError, ToolLimits
+from hotcell.tools.calls import ToolRun
 
 LONG = 60.0
 JSON = st.recursive(

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from hotcell.errors import ConfigurationError
-from hotcell.tool_hints import UnsupportedHint, shape_of
-from hotcell.tool_shapes import ANY, Shape, optional
+from hotcell.tools.hints import UnsupportedHint, shape_of
+from hotcell.tools.shapes import ANY, Shape, optional
 
 _EMPTY = inspect.Parameter.empty
 _DEFAULT_CHARS = 100
