@@ -16,7 +16,7 @@ from hotcell.cli.files import print_json, reason
 from hotcell.cli.live import Live
 from hotcell.errors import ConfigurationError, HotcellError, SessionLost
 from hotcell.report import answer
-from hotcell.results import ExecutionResult
+from hotcell.results import ExecutionResult, Status
 from hotcell.sandboxes.base import Cancellation
 from hotcell.terminal import Style, clean_line, table
 
@@ -104,9 +104,9 @@ class Player:
             finally:
                 if live:
                     live.end()
-        if live and cancellation.cancelled and sys.stdout.isatty():
-            print()  # the terminal has written ^C
         assert stream.result is not None  # or else it has raised
+        if live and stream.result.status is Status.CANCELLED and sys.stdout.isatty():
+            print()  # the terminal has written ^C
         return stream.result
 
     def _print_heading(self, branch: Branch, place: str) -> None:
