@@ -16,8 +16,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from hotcell.sandboxes.local import kernel
-from hotcell.sandboxes.local.jail import install_filter
+from hotcell.sandboxes.local import kernel, seccomp
 from hotcell.sandboxes.local.seccomp import ALLOW, AUDIT_ARCH, NAMESPACE_FLAGS, Filter
 
 REFUSED = """
@@ -46,7 +45,7 @@ def main(command: list[str]) -> NoReturn:
     if not command:
         sys.exit("usage: scripts/no_namespaces.py COMMAND...")
     kernel.call("prctl", kernel.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    install_filter(Filter(program()))
+    seccomp.install(Filter(program()))
     os.execvp(command[0], command)
 
 

@@ -123,7 +123,7 @@ class Pipeline:
         other = languages.other(call.language)
         sandbox = self.sandbox.for_language(call.language)
         _require_support(sandbox, call)
-        steps = Steps(code, self.sandbox.name)
+        steps = Steps(code, self.sandbox.name, call.language)
         try:
             if call.listener:
                 call.listener.started(steps.execution_id, steps.code_sha256)

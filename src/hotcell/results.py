@@ -252,6 +252,8 @@ class ExecutionResult:
     timings: Timings = field(default_factory=Timings)
     sandbox: SandboxInfo | None = None
     """None when nothing ran."""
+    language: str = "python"
+    """The language that the code is in."""
     execution_id: str = ""
     code_sha256: str = ""
     """SHA-256 of the code's UTF-8 bytes, in hex."""

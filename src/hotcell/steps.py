@@ -28,11 +28,12 @@ class Admission:
 class Steps:
     """What is known of one execution so far: its identity, its findings and how long each step took."""
 
-    def __init__(self, code: object, sandbox_name: str) -> None:
+    def __init__(self, code: object, sandbox_name: str, language: str) -> None:
         self._began = self._last = perf_counter()
         self._seconds: dict[str, float] = {}
         self._step = "admit"
         self._sandbox_name = sandbox_name
+        self._language = language
         self._sandbox: SandboxInfo | None = None
         self.execution_id = uuid.uuid4().hex
         data = as_bytes(code)
@@ -76,6 +77,7 @@ class Steps:
             violations=self.violations,
             timings=Timings(**self._seconds, total_seconds=perf_counter() - self._began),
             sandbox=self._sandbox,
+            language=self._language,
             execution_id=self.execution_id,
             code_sha256=self.code_sha256,
             **parts,

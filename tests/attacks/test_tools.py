@@ -263,6 +263,7 @@ answers
 
 
 @pytest.mark.threat("tools.other-processes")
+@pytest.mark.usefixtures("needs_namespaces")
 def test_a_child_of_the_code_is_told_that_it_cannot_call(executor: Executor) -> None:
     """A forked child would mix its frames with its parent's: its functions refuse, and the parent's go on."""
     code = """

@@ -28,7 +28,7 @@ import os, random, secrets, tempfile, uuid
 words = {"a", "b", "c", "d", "e", "f", "g", "h"}
 print(list(words), hash("x"), list({*"frozen" "words"}), hash(("a", b"c")))
 print(random.random(), random.sample(range(100), 5), random.Random().random(), random.SystemRandom().random())
-print(uuid.uuid4(), secrets.token_hex(8), os.urandom(4), tempfile.mktemp())
+print(uuid.uuid4(), secrets.token_hex(8), os.urandom(4), os.path.basename(tempfile.mktemp()))
 """
 NUMPY = """
 import numpy as np, pandas as pd

@@ -34,7 +34,7 @@ from hotcell.results import (
 # Stored in databases and read by other programs: a change here needs a new SCHEMA_VERSION.
 KEYS = {
     "": "schema success status reason decided_by stdout stderr value value_repr displays error violations redactions "
-    "tool_calls artifacts notes usage timings sandbox execution_id code_sha256 cached",
+    "tool_calls artifacts notes usage timings sandbox language execution_id code_sha256 cached",
     "displays": "data active",
     "tool_calls": "number name arguments outcome value error seconds",
     "error": "type message traceback line cell source_line",

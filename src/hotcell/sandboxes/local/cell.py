@@ -224,8 +224,11 @@ class LocalCell:
         while looks < _FREEZE_LOOKS:
             self.stop()
             if self.is_quiet():
-                return  # the signal waits for the one thread there is, which starts nothing before it stops
-            looks = looks + 1 if self._stop_all() else 0
+                # One that sends itself SIGCONT in that moment takes the stop back, so it is waited for.
+                if _is_stopped_task(f"/proc/{self.pid}"):
+                    return
+            else:
+                looks = looks + 1 if self._stop_all() else 0
             if time.monotonic() > deadline:
                 self.kill()
                 return

@@ -393,9 +393,12 @@ class LocalSandbox(Sandbox):
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
             pool.tainted = True
-        return outcome_of(
+        outcome = outcome_of(
             (status, reason, decided_by), heard, evidence, artifacts=found, notes=notes, acquire_seconds=waited
         )
+        if outcome.reproducible and cell.directory and cell.directory in repr(outcome):
+            return replace(outcome, reproducible=False)  # the next cell's directory has another name
+        return outcome
 
 
 def _level(isolation: IsolationLevel | str | None) -> IsolationLevel | None:
