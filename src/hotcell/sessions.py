@@ -337,7 +337,7 @@ class Session:
         """Remember this moment's memory and files, in the place of what was remembered before."""
         with self._holding():
             self._require_branchable()
-            if self._is_clean:
+            if self._is_clean and not self._cell.lost:
                 return
             copy = self._cell.fork(keep_random=True)
             old, self._checkpoint = self._checkpoint, copy
@@ -361,7 +361,7 @@ class Session:
         with self._holding():
             if self._checkpoint is None:
                 raise ConfigurationError("There is no checkpoint to go back to: call checkpoint() first.")
-            if self._is_clean:
+            if self._is_clean and not self._cell.lost:
                 return
             copy = self._checkpoint.fork(keep_random=True)
             self._cell.close()

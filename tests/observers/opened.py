@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,9 +13,10 @@ from hotcell.executor import Executor
 from hotcell.policy import Policy
 from hotcell.results import ExecutionResult
 from hotcell.sandboxes.local.sandbox import LocalSandbox
-from hotcell.sessions import Session
+from hotcell.sessions import Branches, Session
 
 Opener = Callable[..., Session]
+Forker = Callable[..., Branches]
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +31,36 @@ def opened(executor: Executor) -> Iterator[Opener]:
     sessions: list[Session] = []
 
     def open_one(**limits: Any) -> Session:
-        lifetime = limits.pop("lifetime", None)
-        sessions.append(executor.session(config=executor.config.replace(**limits), lifetime=lifetime))
+        lifetime, branchable = limits.pop("lifetime", None), limits.pop("branchable", False)
+        config = executor.config.replace(**limits)
+        sessions.append(executor.session(config=config, lifetime=lifetime, branchable=branchable))
         return sessions[-1]
 
     yield open_one
     for session in sessions:
         session.close()
+
+
+@pytest.fixture
+def branchable(sandbox: LocalSandbox, opened: Opener) -> Opener:
+    """``branchable(**limits)`` gives one that can be forked."""
+    if not sandbox.supports_fork:
+        pytest.skip("level process: this host refuses namespaces, and without them nothing forks")
+    return functools.partial(opened, branchable=True)
+
+
+@pytest.fixture
+def forked(opened: Opener) -> Iterator[Forker]:
+    """``forked(session, n)`` gives copies, which are closed at the end."""
+    copies: list[Branches] = []
+
+    def fork(session: Session, n: int = 1) -> Branches:
+        copies.append(session.fork(n))
+        return copies[-1]
+
+    yield fork
+    for made in copies:
+        made.close()
 
 
 @pytest.fixture

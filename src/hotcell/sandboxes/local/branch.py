@@ -25,6 +25,8 @@ from hotcell.worker import awaiting, serve, treecopy
 _NOTHING = os.devnull
 _DEVICE = stat.S_ISCHR
 _MAP_FIXED = 0x10
+_STDERR = 4
+"""Which of the handles is the copy's stderr: what goes wrong is said there."""
 _SHARED = re.compile(rb"^\S+ [r-][w-][x-]s ", re.MULTILINE)
 
 
@@ -33,48 +35,63 @@ def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int
 
     ``handles``: the shell's mount and PID namespaces, and the copy's wire, stdout and stderr.
     """
-    mount, pid, *streams = handles
-    old = os.open(mounts.CELL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    state = _random_state() if order["keep_random"] else None
-    # What exists now is out of the collector's sight, or its first run in the copy would copy every page.
-    gc.freeze()
-    is_copy = _fork_into(pid)
-    if not is_copy:
+    try:
+        mount, pid, *streams = handles
+        old = os.open(mounts.CELL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        handles.append(old)
+        state = _random_state() if order["keep_random"] else None
+        # What exists now is out of the collector's sight, or its first run in the copy would copy every page.
+        gc.freeze()
+        if not _fork_into(pid):
+            gc.unfreeze()
+            return _close(handles)
+    except (OSError, ValueError) as error:  # without room for descriptors some of them did not come
         gc.unfreeze()
-        for handle in (*handles, old):
-            os.close(handle)
-        return False
+        if len(handles) > _STDERR:
+            os.write(handles[_STDERR], str(error).encode())
+        return _close(handles)
     try:
         kernel.call("setns", mount, kernel.CLONE_NEWNS)
         jail.use_capabilities(0)
-        _settle(old, streams, shared)
+        for number, handle in zip((serve.CHANNEL, 1, 2), streams, strict=True):
+            os.dup2(handle, number)
+        _close([mount, pid, *streams])
+        _settle(old, shared)
         _renew_random(state)
     except BaseException as error:  # noqa: BLE001  # the copy must not go on in the original's place
-        os.write(2, f"the copy failed: {error}\n".encode())
+        os.write(2, str(error).encode())
         os._exit(1)
     return True
 
 
+def _close(handles: list[int]) -> bool:
+    for handle in handles:
+        os.close(handle)
+    return False
+
+
 def _fork_into(pid: int) -> bool:
-    """Fork; the copy is in the PID namespace, has the capabilities in effect, and is this process's sibling."""
+    """Fork; the copy is in the PID namespace, has the capabilities in effect, and is no child of this process."""
     has_threads = len(os.listdir("/proc/self/task")) > 1
     # A lock that another thread holds would stay locked in a copy: then the C library and Python must get ready for it,
-    # which only an ordinary fork does, and the copy is the child of a child that ends.
+    # which only an ordinary fork does, and the copy is left to the init of this place by a child that ends.
     if has_threads and (child := _fork_with_threads()):
         os.waitpid(child, 0)
         return False
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    jail.use_capabilities(jail.TO_BRANCH)
-    kernel.call("setns", pid, kernel.CLONE_NEWPID)
-    if kernel.fork_sibling() == 0:
+    is_copy = False
+    try:
+        jail.use_capabilities(jail.TO_BRANCH)
+        kernel.call("setns", pid, kernel.CLONE_NEWPID)
+        is_copy = (kernel.fork() if has_threads else kernel.fork_sibling()) == 0
+    finally:
+        if has_threads and not is_copy:
+            os._exit(0)
+        if not is_copy:
+            kernel.call("setns", own, kernel.CLONE_NEWPID)
+            jail.use_capabilities(0)
         os.close(own)
-        return True
-    if has_threads:
-        os._exit(0)
-    kernel.call("setns", own, kernel.CLONE_NEWPID)
-    jail.use_capabilities(0)
-    os.close(own)
-    return False
+    return is_copy
 
 
 def _fork_with_threads() -> int:
@@ -83,11 +100,9 @@ def _fork_with_threads() -> int:
         return os.fork()
 
 
-def _settle(old: int, streams: list[int], shared: list[tuple[int, int]]) -> None:
-    """Take over the new streams, files and memory, and let go of all that the original has as well."""
+def _settle(old: int, shared: list[tuple[int, int]]) -> None:
+    """Have files and memory of its own, and let go of all that the original has as well."""
     where = os.fstat(old).st_dev
-    for number, handle in zip((serve.CHANNEL, 1, 2), streams, strict=True):
-        os.dup2(handle, number)
     os.chdir(mounts.WORK)
     treecopy.copy_tree(old, mounts.CELL)
     _renew_descriptors(where, keep={0, 1, 2, serve.CHANNEL})

@@ -75,6 +75,8 @@ class LocalCell:
         """What an interpreter that the cell starts holds by itself; 0 for Python, which is there before the fork."""
         self.peak_bytes = 0
         self.peak_processes = 1
+        self._most_found = 1 << 20
+        """After so many processes a look at them stops."""
 
     def _keep_init(self, handle: int) -> None:
         os.close(handle)
@@ -156,12 +158,18 @@ class LocalCell:
 
     def processes(self) -> list[int]:
         """Its processes, by the host's numbers."""
-        return self._walk([self.pid, self.init] if self.init else [self.pid])
+        return self._walk(self.roots())
+
+    def roots(self) -> list[int]:
+        """What all others are below. The number of one that is dead may be anybody's by now."""
+        if is_over(self._handle):
+            return []
+        return [self.pid, self.init] if self.init else [self.pid]
 
     def _walk(self, waiting: list[int]) -> list[int]:
         found: list[int] = []
         strangers = self.strangers()
-        while waiting:
+        while waiting and len(found) < self._most_found:
             pid = waiting.pop()
             if pid in strangers:
                 continue
@@ -293,11 +301,23 @@ class LocalCell:
                 if handle >= 0:
                     os.close(handle)
 
+    def let_go(self) -> None:
+        """In a forked copy of the application: close every descriptor and touch nothing else."""
+        LocalCell.close(self)
+
     def __del__(self) -> None:
         # Only where an exception out of a signal handler came between taking it and giving it back.
         if getattr(self, "_handle", -1) >= 0:
             self.kill()
             self.close()
+
+
+def is_over(handle: int) -> bool:
+    """True when a pidfd's process has ended, or the descriptor is closed."""
+    poller = select.poll()
+    if handle >= 0:
+        poller.register(handle, select.POLLIN)
+    return handle < 0 or bool(poller.poll(0))
 
 
 def pid_of(handle: int) -> int:

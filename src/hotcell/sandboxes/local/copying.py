@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import struct
 
 from hotcell.errors import PoolExhausted, SandboxCrashed
+from hotcell.sandboxes.local.family import Family
 from hotcell.sandboxes.local.forkserver import ForkServer
-from hotcell.sandboxes.local.nested import NestedCell, is_first_in
+from hotcell.sandboxes.local.nested import NestedCell, end_shell, is_first_in
 from hotcell.worker import wire
 
 _READY_SECONDS = 30.0
@@ -24,11 +26,10 @@ def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> NestedCe
     ConfigurationError when it is too deep.
     """
     cell.require_room()
-    with contextlib.ExitStack() as ours:
+    with cell.family.copying(), contextlib.ExitStack() as ours:
         try:
-            shell = cell.take_spare() or server.make_shell(cell.namespaces, cell.limits)
-            for handle in shell:
-                ours.callback(os.close, handle)
+            shell = cell.take_spare() or cell.make_shell(server)
+            ours.callback(end_shell, shell)
             channel, outputs, theirs = _streams(ours)
             try:
                 order = wire.encode(wire.FORK, json.dumps({"keep_random": keep_random}).encode())
@@ -37,10 +38,9 @@ def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> NestedCe
             finally:
                 for handle in theirs:
                     os.close(handle)
-            pid = _wait_until_moved_in(channel, outputs[1], shell.init)
-            process = os.pidfd_open(pid)
+            process = _wait_until_moved_in(channel, outputs[1], cell.family, shell.init)
             ours.pop_all()  # all of it is the copy's from here on
-            return NestedCell((channel.detach(), *outputs), process, shell, cell.limits, origin=cell)
+            return NestedCell((channel.detach(), *outputs), process, shell, cell.limits, cell.family, origin=cell)
         except OSError as error:
             raise PoolExhausted(f"A session could not be copied: {error}. Free descriptors or memory.") from error
 
@@ -60,8 +60,8 @@ def _streams(ours: contextlib.ExitStack) -> tuple[socket.socket, list[int], list
     return channel, outputs, theirs
 
 
-def _wait_until_moved_in(channel: socket.socket, stderr: int, init_handle: int) -> int:
-    """The copy's PID, as the kernel tells it and not as the copy does."""
+def _wait_until_moved_in(channel: socket.socket, stderr: int, family: Family, init_handle: int) -> int:
+    """A pidfd of the copy. Who says that it is the copy may lie: a session can send any PID that it sees."""
     channel.settimeout(_READY_SECONDS)
     try:
         data, ancillary, _, _ = channel.recvmsg(wire.HEADER.size, socket.CMSG_LEN(_CREDENTIALS.size))
@@ -71,14 +71,29 @@ def _wait_until_moved_in(channel: socket.socket, stderr: int, init_handle: int) 
         os.set_blocking(stderr, False)
         with contextlib.suppress(BlockingIOError):
             data = os.read(stderr, 500)
-        raise SandboxCrashed(f"The session could not be copied: {data.decode(errors='replace').strip() or 'it ended'}.")
+        told = data.decode(errors="replace").strip() or "it gave no answer"
+        raise SandboxCrashed(f"The session could not be copied: {told}.")
     pids = [
         _CREDENTIALS.unpack(payload)[0]
         for level, kind, payload in ancillary
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
     ]
-    if len(pids) != 1 or not is_first_in(pids[0], init_handle):
-        raise SandboxCrashed("The session could not be copied: what answered is not in the place that was made for it.")
     channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
-    pid: int = pids[0]
-    return pid
+    if len(pids) != 1 or (process := _open_copy(pids[0], family, init_handle)) is None:
+        raise SandboxCrashed("The session could not be copied: what answered is not in the place that was made for it.")
+    return process
+
+
+def _open_copy(pid: int, family: Family, init_handle: int) -> int | None:
+    """Its pidfd if it is the first in its place. Below one session all others that are first in one are known."""
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return None
+    poller = select.poll()
+    poller.register(process, select.POLLIN)
+    # That it lives is looked at last: until then the number was its own.
+    if is_first_in(pid, init_handle) and not family.knows(pid) and not poller.poll(0):
+        return process
+    os.close(process)
+    return None

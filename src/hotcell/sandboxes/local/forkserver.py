@@ -23,6 +23,7 @@ from hotcell.sandboxes.handles import receive
 from hotcell.sandboxes.local import cgroups, leftovers
 from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.cgroups import Groups
+from hotcell.sandboxes.local.family import Family
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.shells import SHELL, Shell
@@ -213,10 +214,16 @@ class ForkServer:
 
         Raises PoolExhausted or SandboxCrashed.
         """
-        try:
-            answer, handles = self._ask(SHELL.pack, limits.disk_bytes, limits.disk_files, 0, handles=namespaces)
-        except OSError as error:
-            raise SandboxCrashed(f"The fork server is gone ({error}); the next call starts a new one.") from error
+        ours, theirs = _socket_pair()
+        with ours:
+            try:
+                with theirs, self._lock:
+                    question = SHELL.pack(limits.disk_bytes, limits.disk_files)
+                    socket.send_fds(self._control, [question], [*namespaces, theirs.fileno()])
+                ours.settimeout(_ANSWER_TIMEOUT_SECONDS)
+                answer, handles = receive(ours, 1024, _MAX_HANDLES)
+            except OSError as error:
+                raise PoolExhausted(f"No place for a copy could be made: {error}.") from error
         if answer[:1] != MADE:
             raise _refusal(answer)
         return Shell._make(handles)
@@ -278,8 +285,8 @@ class ForkServer:
 
 def _nested(handles: list[int], limits: Limits) -> NestedCell:
     wire, stdout, stderr, report, process, witness = handles[:6]
-    shell = Shell._make(handles[6:])
-    return NestedCell((wire, stdout, stderr), process, shell, limits, witness=Witness(report, witness))
+    family = Family(Witness(report, witness))
+    return NestedCell((wire, stdout, stderr), process, Shell._make(handles[6:]), limits, family)
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:

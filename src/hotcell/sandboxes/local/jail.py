@@ -22,7 +22,7 @@ PROGRAM_SLACK_BYTES = 512 << 20
 
 
 _MOUNT_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
-_MOST_IN_FAMILY = 2048
+_MOST_IN_FAMILY = 1024
 TO_BRANCH = 1 << kernel.CAP_SYS_ADMIN | 1 << kernel.CAP_SYS_CHROOT
 """What entering a shell takes, over a user namespace that owns nothing but shells."""
 

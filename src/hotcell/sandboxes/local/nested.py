@@ -12,18 +12,22 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from hotcell.errors import ConfigurationError, SandboxError
-from hotcell.sandboxes.local.cell import Ending, LocalCell, pid_of
+from hotcell.sandboxes.local.cell import Ending, LocalCell, is_over, pid_of
+from hotcell.sandboxes.local.family import Family, children_of, is_init, kill_children, kill_found
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.shells import Shell
 from hotcell.sandboxes.local.witness import Witness, numbers_of
 
 MOST_DEEP = 24
 """The kernel nests 32 PID namespaces (MAX_PID_NS_LEVEL); the fork server's own and a container's are among them."""
+_MOST_TOO_MANY = 100
+"""A bomb may grow quicker than it can be counted: how many it is over its limit is of no interest."""
 _BURIAL_SECONDS = 5.0
+_SWEEP_SECONDS = 1.0
 _PAUSE_SECONDS = 0.001
 
 
@@ -42,34 +46,46 @@ class NestedCell(LocalCell):
         process: int,
         shell: Shell,
         limits: Limits,
+        family: Family,
         *,
-        witness: Witness | None = None,
         origin: NestedCell | None = None,
     ) -> None:
         """``streams``: wire, stdout and stderr; ``process``: a pidfd. They and the shell are its own from here on.
 
-        ``witness`` for the first of a family; ``origin`` for a copy.
+        ``origin`` is what it is a copy of.
         """
         self._init_handle = -1
         self._below: set[NestedCell] = set()
         self._is_buried = False
+        self._rests = False
+        """True between two calls: then everything in it stands still."""
+        self._others_before = 0.0
         super().__init__([*streams, os.dup(process), process, shell.init], None, limits)
         os.close(shell.mount)
+        self._most_found = limits.processes + _MOST_TOO_MANY
         self.work = shell.work
         """A descriptor of its work directory, opened before any code was there; the session takes it."""
-        self.namespaces = [shell.user, shell.pid]
+        self._namespaces = [shell.user, shell.pid]
         """Descriptors of the user namespace that owns the family's shells, and of its own PID namespace."""
+        self._heard = Witness(shell.report, os.dup(shell.init))
+        """The init of its own namespace."""
+        self.family = family
         self._origin = origin
-        self._family: threading.RLock = origin._family if origin else threading.RLock()
-        self._witness: Witness = origin._witness if origin else witness  # type: ignore[assignment]  # one is given
         self._depth: int = origin._depth + 1 if origin else 0
+        # A copy that was made by the detour for processes with threads was left to its original's init.
+        is_left = origin is not None and self.pid not in children_of(family.witness.pid)
+        self._witness = origin._heard if origin and is_left else family.witness
         numbers = numbers_of(self.pid)
         self._number = numbers[self._witness.level] if len(numbers) > self._witness.level else 0  # it died at once
+        self._witness.expect(self._number)
+        self.admission = threading.Lock()
+        """Held while it is put into a memory group of its own."""
         self._spare: Shell | None = None
         self._spare_init = 0
         """A place for its next copy."""
+        family.add(self)
         if origin:
-            with self._family:
+            with family.lock:
                 origin._below.add(self)
 
     def _keep_init(self, handle: int) -> None:
@@ -88,52 +104,146 @@ class NestedCell(LocalCell):
                 "from an earlier one, or open a new session."
             )
 
+    # --- places for its copies
+
+    def make_shell(self, maker: ShellMaker) -> Shell:
+        """A place for a copy; its descriptors are the caller's. Raises SandboxError."""
+        with self.family.lock:  # another thread may close them meanwhile
+            handles = [os.dup(handle) for handle in self._namespaces]
+        try:
+            return maker.make_shell(handles, self.limits)
+        finally:
+            for handle in handles:
+                os.close(handle)
+
     def keep_spare(self, maker: ShellMaker) -> None:
         """Make a place for its next copy ahead of time, which is most of the time that a copy takes."""
         if self._spare is not None or self.released or self._depth >= MOST_DEEP:
             return
         try:
-            spare = maker.make_shell(self.namespaces, self.limits)
-        except SandboxError:
+            spare = self.make_shell(maker)
+        except (OSError, SandboxError):
             return  # whoever asks for the copy meets the same trouble and is told
-        with self._family:
+        with self.family.lock:
             self._spare, self._spare_init = spare, pid_of(spare.init)
-            is_late = not self.namespaces
+            is_late = not self._namespaces
         if is_late:
             self._let_spare_go()
 
     def take_spare(self) -> Shell | None:
         """The place that was made ahead; its descriptors are the caller's."""
-        with self._family:
+        with self.family.lock:
             spare, self._spare = self._spare, None
         return spare
 
     def _let_spare_go(self) -> None:
         spare = self.take_spare()
         if spare:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(spare.init, signal.SIGKILL)
-            for handle in spare:
-                os.close(handle)
+            end_shell(spare)
+
+    # --- who belongs to it
 
     def strangers(self) -> frozenset[int]:
         """The copies below it, and their inits."""
-        with self._family:
+        with self.family.lock:
             inits = {self._spare_init} if self._spare else set()
-            return frozenset({pid for copy in self._below for pid in (copy.pid, copy.init)} | inits)
+            return frozenset({pid for copy in self._below for pid in copy.roots()} | inits)
+
+    def roots(self) -> list[int]:
+        """Its process and its init, those of them that live."""
+        handles = ((self.pid, self._handle), (self.init, self._init_handle))
+        return [pid for pid, handle in handles if not is_over(handle)]
+
+    def _walk(self, waiting: list[int]) -> list[int]:
+        found = super()._walk(waiting)
+        if len(found) > 1:  # the init of a place that is being made is nobody's yet
+            shells = {pid for pid in children_of(self.init) if pid in found and is_init(pid)}
+            found = [pid for pid in found if pid not in shells]
+        return found
+
+    def start_measuring(self) -> None:
+        """Count from here."""
+        super().start_measuring()
+        self.family.witness.listen()
+        self._others_before = self.family.witness.others_seconds
+
+    def cpu_seconds(self) -> float:
+        """With that of processes that made themselves its siblings and are dead."""
+        return super().cpu_seconds() + self.family.witness.others_seconds - self._others_before
 
     def holds_more_than(self, memory_bytes: int) -> bool:
         """Also when it has more processes than it may: the kernel counts those of the whole family together."""
         too_much = super().holds_more_than(memory_bytes)
         if self.peak_processes > self.limits.processes:
-            self.kill()
+            self._end_all()
+        self.family.sweep()
+        for witness in (self.family.witness, self._heard):
+            witness.listen()
         return too_much
 
+    # --- between two calls
+
+    def freeze(self) -> None:
+        """Stop every process in it, and see to it that it left none where its copies and siblings are."""
+        super().freeze()
+        with self.family.lock:
+            self._rests = True
+        if not self._leaves_nothing() or len(self._stopped) >= self.limits.processes:
+            self._end_all()
+
+    def thaw(self) -> None:
+        """Let everything go on that ``freeze`` stopped."""
+        with self.family.lock:
+            self._rests = False
+            super().thaw()
+
+    def _leaves_nothing(self) -> bool:
+        """False when something outruns us. While a sibling runs, that one's turn is still to come."""
+        deadline = time.monotonic() + _SWEEP_SECONDS
+        while not self._sweep():
+            if self.family.has_running(self):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE_SECONDS)
+        return True
+
+    def _sweep(self) -> bool:
+        """Kill what it planted beside it and in the places of its copies; True when there was nothing."""
+        is_clean = self.family.sweep()
+        with self.family.lock:
+            for copy in self._all_below():
+                if (copy._rests or copy._is_buried) and not is_over(copy._init_handle):
+                    is_clean &= kill_children(copy.init, copy.strangers() | copy._stopped.keys())
+        return is_clean
+
+    def _all_below(self) -> Iterator[NestedCell]:
+        for copy in self._below:
+            yield copy
+            yield from copy._all_below()
+
+    @property
+    def is_running(self) -> bool:
+        """True while code of it may run."""
+        return not self._rests and not self.is_dead()
+
+    # --- its end
+
+    def _end_all(self) -> None:
+        """Kill it, with as much of what lives in it as can be had at once."""
+        self.kill()
+        with self.family.lock:
+            if not self._below:
+                self._signal_init()  # which has to come to its turn first, and a bomb leaves it few
+        deadline = time.monotonic() + _SWEEP_SECONDS
+        while not kill_found(self.processes) and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+
     def _look_at_end(self) -> Ending | None:
-        told = self._witness.ending_of(self._number)
-        if told is None:
+        told = self._witness.ending_of(self._number, self._handle)
+        if told is None and self.family.witness.is_gone:
             return None
-        status, cpu = told
+        status, cpu = told or (signal.SIGKILL, 0.0)  # how is not known, and whoever wanted it so was its own family
         code = os.waitstatus_to_exitcode(status)
         return Ending(
             exit_code=code if code >= 0 else None,
@@ -143,7 +253,7 @@ class NestedCell(LocalCell):
 
     def bury(self) -> None:
         """Its first process is dead. End its namespace; where copies live below, end all that is not theirs."""
-        with self._family:
+        with self.family.lock:
             if not self._is_buried:
                 self._is_buried = True
                 self._end_what_is_empty()
@@ -156,22 +266,20 @@ class NestedCell(LocalCell):
                 return
             cell._end_namespace()
             if cell._origin is None:
-                cell._witness.close()
+                cell.family.witness.close()
             else:
                 cell._origin._below.discard(cell)
             cell = cell._origin
 
     def _kill_leftovers(self) -> None:
         deadline = time.monotonic() + _BURIAL_SECONDS
-        # From the init alone: it lives, and the number of the dead one may be somebody else's by now.
-        while left := self._walk([self.init]):
-            for pid in left:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+        while not kill_found(self.processes):
             if time.monotonic() > deadline:  # a bomb that outruns us takes its copies along
                 self._signal_init()
                 return
             time.sleep(_PAUSE_SECONDS)
+        if not self._leaves_nothing():
+            self._signal_init()
 
     def _end_namespace(self) -> None:
         """Kill its init; the kernel ends everything in it first."""
@@ -179,8 +287,13 @@ class NestedCell(LocalCell):
         poller = select.poll()
         poller.register(self._init_handle, select.POLLIN)
         poller.poll(_BURIAL_SECONDS * 1000)
+        self._let_init_go()
+
+    def _let_init_go(self) -> None:
         handle, self._init_handle = self._init_handle, -1
         os.close(handle)
+        self._heard.let_go()
+        self.family.discard(self)
 
     def _signal_init(self) -> None:
         with contextlib.suppress(OSError):
@@ -189,14 +302,35 @@ class NestedCell(LocalCell):
     def close(self) -> None:
         """Let go of every descriptor but the init's, which goes when the namespace does."""
         self._let_spare_go()
-        with self._family:
-            handles, self.namespaces = self.namespaces, []
+        self._close_namespaces()
+        super().close()
+
+    def _close_namespaces(self) -> None:
+        with self.family.lock:
+            handles, self._namespaces = self._namespaces, []
         for handle in handles:
             os.close(handle)
-        super().close()
+
+    def let_go(self) -> None:
+        """In a forked copy of the application: close every descriptor and touch nothing else."""
+        self.family.forget_in_fork()
+        for handle in self.take_spare() or ():
+            os.close(handle)
+        self._close_namespaces()
+        if self._init_handle >= 0:
+            self._let_init_go()
+        super().let_go()
+
+
+def end_shell(shell: Shell) -> None:
+    """Nobody is to live in it."""
+    with contextlib.suppress(OSError):
+        signal.pidfd_send_signal(shell.init, signal.SIGKILL)
+    for handle in shell:
+        os.close(handle)
 
 
 def is_first_in(pid: int, init_handle: int) -> bool:
-    """True when the process is the first that entered the PID namespace of that init."""
+    """True when the process is the first that entered a PID namespace as deep as that of the init."""
     init, process = numbers_of(pid_of(init_handle)), numbers_of(pid)
     return len(init) > 1 and len(process) == len(init) and process[-1] == 2

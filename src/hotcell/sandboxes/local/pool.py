@@ -158,20 +158,22 @@ class Pool:
     def keep_copy(self, cell: NestedCell) -> None:
         """A cell that came about as a copy of another is ours to bury, too; it gets a memory group of its own soon.
 
-        Moving a process between groups of version 1 can take 10 ms, for which nobody waits; until then it is charged to
-        its original.
+        Moving a process between groups of version 1 can take 10 ms; who has something else to do need not wait.
         """
         with self._lock:
             self._kept.add(cell)
-        self._do_soon(lambda: self._admit(cell))
+        self._do_soon(lambda: self.admit(cell))
 
     def prepare_shell(self, cell: NestedCell) -> None:
         """Have a place ready for the next copy of the cell."""
         self._do_soon(lambda: cell.keep_spare(self.server))
 
-    def _admit(self, cell: NestedCell) -> None:
+    def admit(self, cell: NestedCell) -> None:
+        """See to it that it is in a memory group of its own; until then it is charged to its original."""
         try:
-            self.server.admit(cell)
+            with cell.admission:
+                if cell.group is None and not cell.released:
+                    self.server.admit(cell)
         except OSError as error:
             if not cell.is_dead():
                 _log.error("A copy of a session got no memory group and was ended: %s", error)
@@ -202,7 +204,8 @@ class Pool:
             if cell.released:
                 return
             cell.released = True
-            if self._closed:
+            if self._closed:  # the server is dead, and with it all cells
+                cell.bury()
                 cell.close()
                 return
             # Its end wakes the keeper, which then makes a new cell too: off the path of whoever is waiting now.
@@ -238,14 +241,16 @@ class Pool:
         if self._thread is not threading.current_thread():
             self._thread.join(_END_TIMEOUT_SECONDS)
         self.server.close()
+        for cell in self._ending.values():
+            cell.bury()
         self._let_go()
 
     def forget_in_fork(self) -> None:
         """In a forked copy of the application: let go of the parent's descriptors, touch nothing else."""
         self._lock = threading.RLock()  # another thread of the parent may have held it
         self._closed = True
-        for cell in [*self._held, *self._kept]:  # by threads that are not here
-            cell.close()
+        for cell in [*self._held, *self._kept, *self._ending.values()]:  # by threads that are not here
+            cell.let_go()
         self._let_go()
         self.server.forget_in_fork()
 

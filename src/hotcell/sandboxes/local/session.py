@@ -51,18 +51,19 @@ class LocalSession(SandboxSession):
 
         Raises SandboxCrashed; the cell is released then.
         """
-        if isinstance(cell, NestedCell):
-            cell.freeze()
-            pool.prepare_shell(cell)
-            return cls(pool, cell, cell.work)
+        is_nested = isinstance(cell, NestedCell)
         try:
-            with converse(cell, first, in_session=True, wants_directory=True) as heard:
-                directory, heard.directory = heard.directory, -1
+            with converse(cell, first, in_session=True, wants_directory=not is_nested) as heard:
+                directory, heard.directory = cell.work if isinstance(cell, NestedCell) else heard.directory, -1
             if heard.end is not End.REPORT or directory < 0:
                 raise SandboxCrashed(f"A session could not be opened: {heard.problem or 'its cell died'}.")
             cell.freeze()
+            if isinstance(cell, NestedCell):
+                pool.prepare_shell(cell)
             return cls(pool, cell, directory)
         except BaseException as error:
+            if isinstance(cell, NestedCell):
+                os.close(cell.work)
             pool.release(cell)
             if isinstance(error, NeverBegan):
                 raise SandboxCrashed("A session could not be opened: its cell died.") from error
@@ -92,6 +93,8 @@ class LocalSession(SandboxSession):
         with self._lock:
             self.require()
             cell = self._cell
+            if isinstance(cell, NestedCell):
+                self._pool.admit(cell)  # what it starts would stay in its original's group
             cell.thaw()
             try:
                 heard = converse(cell, request, in_session=True)
@@ -112,6 +115,7 @@ class LocalSession(SandboxSession):
             self.require()
             if not isinstance(self._cell, NestedCell):
                 raise ConfigurationError("This session cannot fork: open it with executor.session(branchable=True).")
+            self._pool.admit(self._cell)
             self._cell.thaw()
             try:
                 cell = copy(self._pool.server, self._cell, keep_random=keep_random)

@@ -1,11 +1,12 @@
 """Places for sessions that may be copied, and for their copies, made by the fork server; see decision 13.
 
 A process cannot be moved to a place of its own from outside: it enters a PID or mount namespace only by itself. So the
-trusted side makes the place, a shell: a PID namespace with an init that only waits, and a mount namespace with an
-empty tmpfs and a ``/proc`` of its own, both owned by the session's user namespace. The session's first process is born
-in one. For a copy, that process forks, and the child moves into another (``branch``).
+trusted side makes the place, a shell: a PID namespace with an init of ours, and a mount namespace with an empty tmpfs
+and a ``/proc`` of its own, both owned by the session's user namespace. The session's first process is born in one. For
+a copy, that process forks, and the child moves into another (``branch``).
 
-Around them all is a PID namespace whose init is the witness: it buries them and tells how each of them ended.
+Around them all is a PID namespace with one more init, the witness, whose children they are. Each init buries what is
+left to it and tells how it ended.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from typing import NamedTuple, NoReturn
 
 from hotcell.sandboxes.local import jail, kernel, mounts, seccomp
 
-SHELL = struct.Struct("<4Q")
-"""A number that the answer repeats, then ``disk_bytes``, ``disk_files`` and nothing; two descriptors come with it: the
-session's user namespace and the PID namespace to make it in. The answer has those of a ``Shell``."""
+SHELL = struct.Struct("<2Q")
+"""``disk_bytes`` and ``disk_files``; three descriptors come with it: the session's user namespace, the PID namespace to
+make it in, and a socket for the answer, which has the descriptors of a ``Shell``. That is a socket of its own because
+the process that answers is in the session's PID namespace: what happens to it there is nobody else's trouble."""
 WITNESSED = struct.Struct("<iiQQ")
-"""A PID in the witness's namespace, its wait status, and its user and system CPU time in microseconds."""
+"""A PID in the init's namespace, its wait status, and its user and system CPU time in microseconds."""
 
 _NS_GET_OWNER_UID = 0xB704  # ioctl_ns(2)
 _WITNESS_CALLS = "wait4 write rt_sigtimedwait rt_sigreturn mmap munmap mremap mprotect madvise brk futex exit_group"
-_pause = kernel.libc.pause
 
 
 class Shell(NamedTuple):
@@ -43,6 +44,8 @@ class Shell(NamedTuple):
     """Its work directory, opened before anybody was in it."""
     init: int
     """A pidfd."""
+    report: int
+    """The pipe in which its init tells of ends."""
 
 
 def make_first(limits: jail.Limits, links: list[tuple[str, str]]) -> Shell:
@@ -57,7 +60,7 @@ def make_first(limits: jail.Limits, links: list[tuple[str, str]]) -> Shell:
 
 
 def answer_with_another(
-    control: socket.socket, head: bytes, limits: jail.Limits, links: list[tuple[str, str]], user_namespace: int
+    answer: socket.socket, limits: jail.Limits, links: list[tuple[str, str]], user_namespace: int
 ) -> NoReturn:
     """In a child of the fork server: make a shell for a copy, answer, and end."""
     try:
@@ -69,9 +72,9 @@ def answer_with_another(
         kernel.call("setfsuid", owner)
         work = _own_files(limits, links)
         kernel.call("setns", user_namespace, kernel.CLONE_NEWUSER)
-        socket.send_fds(control, [head + b"M"], _make(user_namespace, work))
+        socket.send_fds(answer, [b"M"], _make(user_namespace, work))
     except OSError as error:
-        control.send(head + b"R" + str(error).encode()[:500])
+        answer.send(b"R" + str(error).encode()[:500])
     finally:
         os._exit(0)
 
@@ -83,18 +86,21 @@ def _own_files(limits: jail.Limits, links: list[tuple[str, str]]) -> int:
 
 def _make(user_namespace: int, work: int) -> Shell:
     ours, theirs = socket.socketpair()
+    report, end = os.pipe()
     kernel.call("unshare", kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
     init = kernel.fork()
     if init == 0:
-        _become_init_of_shell(theirs)
+        _become_init_of_shell(theirs, end)
     if init < 0:
         raise kernel.failure("fork")
     theirs.close()
+    os.close(end)
     told, handles, _, _ = socket.recv_fds(ours, 200, 2)
     if len(handles) < 2:
         raise OSError(told.decode(errors="replace") or "the init of a new place ended")
     ours.close()
-    return Shell(user=user_namespace, mount=handles[0], pid=handles[1], work=work, init=os.pidfd_open(init))
+    mount, pid = handles
+    return Shell(user=user_namespace, mount=mount, pid=pid, work=work, init=os.pidfd_open(init), report=report)
 
 
 def _owner_of(user_namespace: int) -> int:
@@ -103,7 +109,7 @@ def _owner_of(user_namespace: int) -> int:
     return owner[0]
 
 
-def _become_init_of_shell(channel: socket.socket) -> NoReturn:
+def _become_init_of_shell(channel: socket.socket, report: int) -> NoReturn:
     try:
         jail.walk([jail.own_proc()])
         mount, pid = (os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("mnt", "pid"))
@@ -111,27 +117,14 @@ def _become_init_of_shell(channel: socket.socket) -> NoReturn:
     except OSError as error:
         channel.send(str(error).encode()[:200])
         os._exit(1)
-    become_init()
-
-
-def become_init() -> NoReturn:
-    """Wait for ever, as PID 1 of a namespace in which hostile code lives, with no power and no system call but that.
-
-    Children that are left to it are buried by the kernel.
-    """
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        _give_up_everything("pause rt_sigreturn", keep=-1)
-        _wait_for_ever()
-    finally:
-        os._exit(1)
+    become_witness(report)
 
 
 def become_witness(report: int) -> NoReturn:
-    """The same for the namespace of a session and its copies, which are its children: it tells how each of them ended.
+    """Wait for ever, as PID 1 of a namespace in which hostile code lives, with no power and few system calls.
 
-    Each end is one ``WITNESSED`` struct in the pipe ``report``; when that is full, nobody has read for long, and an end
-    is not told.
+    It buries its children, and what is left to it. Each end is one ``WITNESSED`` struct in the pipe ``report``; when
+    that is full, nobody has read for long, and an end is not told.
     """
     try:
         os.set_blocking(report, False)
@@ -157,12 +150,7 @@ def _tell_of_the_dead(report: int) -> None:
 
 def _give_up_everything(calls: str, *, keep: int) -> None:
     kernel.block_signals()
-    os.closerange(0, max(0, keep))
+    os.closerange(0, keep)
     os.closerange(keep + 1, 1 << 20)
     jail.walk(jail.powerless())
     seccomp.install(seccomp.only(calls.split()))
-
-
-def _wait_for_ever() -> NoReturn:
-    while True:
-        _pause()

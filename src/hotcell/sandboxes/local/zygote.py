@@ -326,23 +326,23 @@ class Zygote:
 
     def _make_shell(self, request: bytes, handles: list[int]) -> None:
         """A place for a copy of a session; the answer comes from the child that makes it."""
-        number, disk_bytes, disk_files, _ = shells.SHELL.unpack(request)
-        head = NUMBER.pack(number)
+        disk_bytes, disk_files = shells.SHELL.unpack(request)
+        user_namespace, pid_namespace, answer = handles
         try:
-            user_namespace, pid_namespace = handles
             kernel.call("setns", pid_namespace, kernel.CLONE_NEWPID)
             try:
                 maker = kernel.fork()
                 if maker == 0:
                     limits = jail.Limits(0, 0, 0, 0, disk_bytes, disk_files, 0, 1)
-                    shells.answer_with_another(self._control, head, limits, self._links, user_namespace)
+                    shells.answer_with_another(socket.socket(fileno=answer), limits, self._links, user_namespace)
             finally:
                 kernel.call("setns", self._own_pids, kernel.CLONE_NEWPID)
             if maker < 0:
                 raise kernel.failure("fork")
             self._remember(maker)
-        except (OSError, ValueError) as error:
-            self._control.send(head + REFUSED + str(error).encode()[:500])
+        except OSError as error:
+            with contextlib.suppress(OSError):  # whoever asked has gone away
+                os.write(answer, REFUSED + str(error).encode()[:500])
         finally:
             for handle in handles:
                 os.close(handle)
