@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import checks, latency, memory, native, peers, table, throughput
+from benchmarks import branches, checks, latency, memory, native, peers, streaming, table, throughput
 from benchmarks.measure import Row
 
 GROUPS: dict[str, tuple[str, Callable[[bool], Iterator[Row]]]] = {
@@ -17,6 +17,8 @@ GROUPS: dict[str, tuple[str, Callable[[bool], Iterator[Row]]]] = {
     "sustained": ("Pool dry", lambda quick: throughput.sustained(*((1, 0.3) if quick else (4, 1.5)))),
     "burst": ("All at once", lambda quick: throughput.burst(1 if quick else 5)),
     "memory": ("A cell that waits", lambda _: memory.measure()),
+    "streaming": ("While it runs", lambda quick: streaming.measure(10 if quick else 100)),
+    "branches": ("Copies of a session", lambda quick: branches.measure(4 if quick else 40)),
     "native": ("Code inside and outside", lambda quick: native.measure(2 if quick else 12)),
     "checks": ("Around the run", lambda quick: checks.measure(10 if quick else 100)),
     "start": ("The command line", lambda quick: checks.start(5 if quick else 20)),

@@ -16,8 +16,8 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from hotcell.sandboxes.local import kernel
-from hotcell.sandboxes.local.seccomp import ALLOW, AUDIT_ARCH, NAMESPACE_FLAGS, Filter, install
+from hotcell.sandboxes.local import kernel, seccomp
+from hotcell.sandboxes.local.seccomp import ALLOW, AUDIT_ARCH, NAMESPACE_FLAGS, Filter
 
 REFUSED = """
     unshare setns mount umount2 pivot_root chroot move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr
@@ -45,7 +45,7 @@ def main(command: list[str]) -> NoReturn:
     if not command:
         sys.exit("usage: scripts/no_namespaces.py COMMAND...")
     kernel.call("prctl", kernel.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    install(Filter(program()))
+    seccomp.install(Filter(program()))
     os.execvp(command[0], command)
 
 

@@ -15,7 +15,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hotcell.cache import Cache, MemoryCache
     from hotcell.config import SandboxConfig
+    from hotcell.determinism import Deterministic
     from hotcell.environments import Environment
     from hotcell.errors import (
         ConfigurationError,
@@ -60,7 +62,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "hotcell.cache": ["Cache", "MemoryCache"],
     "hotcell.config": ["SandboxConfig"],
+    "hotcell.determinism": ["Deterministic"],
     "hotcell.environments": ["Environment"],
     "hotcell.errors": [
         "ConfigurationError",
@@ -108,9 +112,11 @@ __all__ = [
     "Artifact",
     "AsyncStream",
     "Branches",
+    "Cache",
     "Cancellation",
     "CheckReport",
     "ConfigurationError",
+    "Deterministic",
     "Display",
     "Environment",
     "EnvironmentFailed",
@@ -122,6 +128,7 @@ __all__ = [
     "Language",
     "Lifetime",
     "LocalSandbox",
+    "MemoryCache",
     "Policy",
     "PoolExhausted",
     "ProtocolError",

@@ -16,13 +16,16 @@ from time import perf_counter
 from typing import Any, Self
 
 from hotcell import languages
+from hotcell.cache import Cache
 from hotcell.config import SandboxConfig
+from hotcell.determinism import Deterministic
 from hotcell.errors import ConfigurationError
 from hotcell.languages import PYTHON
 from hotcell.lifetimes import Lifetime
 from hotcell.output_check import OutputCheck
 from hotcell.pipeline import Call, Pipeline, judge, read
 from hotcell.policy import Policy
+from hotcell.result_cache import ResultCache
 from hotcell.results import CheckReport, ExecutionResult, IsolationLevel
 from hotcell.sandboxes.base import Cancellation, Sandbox
 from hotcell.sessions import Session
@@ -48,21 +51,32 @@ class Executor:
         redactor: Redactor | None = _DEFAULT_REDACTOR,
         admit: Callable[[Admission], None] | None = None,
         record: Callable[[ExecutionResult], None] | None = None,
+        cache: Cache | None = None,
+        deterministic: Deterministic | None = None,
     ) -> None:
         """By default a LocalSandbox, SandboxConfig() and Policy.standard().
 
         ``min_isolation``: a sandbox below it is refused with SandboxUnavailable. ``redactor``: None leaves secrets in.
         ``admit`` may raise QuotaExceeded. ``record`` gets every result, also those that are then raised as exceptions;
-        what it raises itself is logged, as the result is worth more than its copy. Raises ConfigurationError when the
-        sandbox does not accept the policy.
+        what it raises itself is logged, as the result is worth more than its copy. ``deterministic`` makes Python come
+        to the same result each time, but in sessions; with a ``cache``, which can keep no others, it is
+        ``Deterministic()`` unless given. Raises ConfigurationError when the sandbox does not accept the policy, or
+        cannot be deterministic.
         """
         self.config = config or SandboxConfig()
         self.policy = policy or Policy.standard()
         self.min_isolation = IsolationLevel(min_isolation)
         self._owns_sandbox = sandbox is None
-        self.sandbox = _local_sandbox() if sandbox is None else sandbox
+        self._deterministic = Deterministic() if cache is not None and deterministic is None else deterministic
+        self.sandbox = _local_sandbox(deterministic=self._deterministic is not None) if sandbox is None else sandbox
         self._pipeline = Pipeline(
-            self.sandbox, self.policy, self.min_isolation, OutputCheck(redactor), admit=admit, record=record
+            self.sandbox,
+            self.policy,
+            self.min_isolation,
+            OutputCheck(redactor),
+            admit=admit,
+            record=record,
+            cache=None if cache is None else ResultCache(cache, self.policy, redactor),
         )
         self._threads = Threads()
         required = self.sandbox.required_policy
@@ -71,6 +85,7 @@ class Executor:
                 f"The {self.sandbox.name} sandbox runs code under the {required} policy only, not {self.policy.name}: "
                 f"pass policy=Policy.{required}() or another sandbox."
             )
+        self._settings(self._deterministic, PYTHON)
 
     def execute(
         self,
@@ -83,11 +98,12 @@ class Executor:
         tools: Tools | None = None,
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
+        deterministic: Deterministic | None = None,
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
         directory; ``artifacts`` are globs of the files to bring back; ``tools`` are functions of the host that it may
-        call. ``language``: ``python``, ``javascript``,
-        ``bash``, or one that was registered.
+        call. ``language``: ``python``, ``javascript``, ``bash``, or one that was registered. ``deterministic`` stands
+        in for the executor's.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
         and SandboxError or ProtocolError for our own failures.
@@ -100,6 +116,7 @@ class Executor:
             tools=tools,
             cancellation=cancellation,
             language=language,
+            deterministic=self._settings(deterministic, language),
         )
         return self._pipeline.run(code, call)
 
@@ -114,6 +131,7 @@ class Executor:
         tools: Tools | None = None,
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
+        deterministic: Deterministic | None = None,
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
         call = Call.checked(
@@ -125,6 +143,7 @@ class Executor:
             loop=running_loop(),
             cancellation=cancellation,
             language=language,
+            deterministic=self._settings(deterministic, language),
         )
         return await self._threads.run(self._pipeline.run, code, call, cancellation=call.cancellation)
 
@@ -139,6 +158,7 @@ class Executor:
         tools: Tools | None = None,
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
+        deterministic: Deterministic | None = None,
     ) -> Stream:
         """The same as ``execute``, as events while they happen: ``for event in executor.stream(code)``.
 
@@ -152,6 +172,7 @@ class Executor:
             tools=tools,
             cancellation=cancellation,
             language=language,
+            deterministic=self._settings(deterministic, language),
         )
         return open_stream(Stream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
 
@@ -166,6 +187,7 @@ class Executor:
         tools: Tools | None = None,
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
+        deterministic: Deterministic | None = None,
     ) -> AsyncStream:
         """The same as ``stream``, for ``async for``. Cancelling the task ends the execution."""
         call = Call.checked(
@@ -177,6 +199,7 @@ class Executor:
             loop=running_loop(),
             cancellation=cancellation,
             language=language,
+            deterministic=self._settings(deterministic, language),
         )
         return open_stream(AsyncStream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
 
@@ -208,6 +231,20 @@ class Executor:
             self.session, config=config, lifetime=lifetime, branchable=branchable, undo=Session.close
         )
 
+    def _settings(self, deterministic: Deterministic | None, language: str) -> Deterministic | None:
+        """What is in force for a call that asks for this. Raises ConfigurationError where it cannot be had."""
+        if language != PYTHON:
+            if deterministic is not None:
+                raise ConfigurationError(f"deterministic= is for Python, and this is {language}: leave it out.")
+            return None
+        deterministic = deterministic or self._deterministic
+        if deterministic is not None and not self.sandbox.supports_determinism:
+            raise ConfigurationError(
+                f"The {self.sandbox.name} sandbox cannot run code deterministically, which deterministic= and cache= "
+                "ask for, as it was not given a hash seed: use LocalSandbox(hash_seed=0)."
+            )
+        return deterministic
+
     def check(self, code: str | bytes, *, language: str = PYTHON) -> CheckReport:
         """What the validators say of the code; nothing is run."""
         return check(code, policy=self.policy, language=language)
@@ -233,10 +270,10 @@ class Executor:
         await asyncio.to_thread(self.close)
 
 
-def _local_sandbox() -> Sandbox:
+def _local_sandbox(*, deterministic: bool) -> Sandbox:
     from hotcell.sandboxes.local.sandbox import LocalSandbox
 
-    return LocalSandbox()
+    return LocalSandbox(hash_seed=0 if deterministic else None)
 
 
 # --- the default executor of this process

@@ -9,8 +9,9 @@ from typing import Any
 
 from hotcell.results import Artifact, Display, ErrorInfo, Redaction, ToolCall
 from hotcell.sandboxes.base import RunOutcome
-from hotcell.tool_calls import ToolRun
+from hotcell.tools.calls import ToolRun
 from hotcell.validators.displays import check_bundle
+from hotcell.validators.media import media_type
 from hotcell.validators.output import Redactor
 from hotcell.validators.text import clean_text
 
@@ -107,6 +108,10 @@ class OutputCheck:
         )
 
     def _artifact(self, artifact: Artifact, found: dict[tuple[str, str], int]) -> Artifact:
+        artifact = self._redacted(artifact, found)
+        return replace(artifact, media_type=media_type(artifact.content, artifact.name))
+
+    def _redacted(self, artifact: Artifact, found: dict[tuple[str, str], int]) -> Artifact:
         if self.redactor is None:
             return artifact
         content, redactions = self.redactor.redact_bytes(artifact.content, f"artifact:{artifact.name}")

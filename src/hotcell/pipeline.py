@@ -1,4 +1,4 @@
-"""The steps of one execution: admit, syntax, policy, run, output check, record. Written once, for every way to run.
+"""The steps of one execution: admit, syntax, policy, cache, run, output check, record. Written once, for every way.
 
 Every path ends in a result that says which step decided.
 """
@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hotcell import inputs, languages
 from hotcell.config import SandboxConfig
+from hotcell.determinism import Deterministic
 from hotcell.errors import ConfigurationError, SandboxUnavailable
 from hotcell.languages import PYTHON, Language
 from hotcell.output_check import OutputCheck
 from hotcell.policy import Policy
+from hotcell.result_cache import ResultCache
 from hotcell.results import ExecutionResult, IsolationLevel, SandboxInfo, Status, Violation
 from hotcell.sandboxes.base import Cancellation, Observer, RunOutcome, RunRequest, Sandbox
 from hotcell.steps import Admission, Steps
-from hotcell.tool_calls import ToolRun
 from hotcell.tools import Toolbox, Tools
+from hotcell.tools.calls import ToolRun
 from hotcell.validators import syntax, tree, unread
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Call:
     """Where async tools run: the caller's, when it has one."""
     caller: Context = field(default_factory=copy_context)
     """The context variables of whoever asked, which tools see whatever thread they run in."""
+    deterministic: Deterministic | None = None
     number: int = 0
     """The cell's number in its session; 0 outside of one."""
 
@@ -69,6 +72,7 @@ class Call:
         language: str = PYTHON,
         tools: Tools | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        deterministic: Deterministic | None = None,
     ) -> Call:
         """Raises ConfigurationError, which names the item."""
         languages.other(language)
@@ -82,6 +86,7 @@ class Call:
             files=inputs.check_files(files, config),
             artifacts=inputs.check_artifacts(artifacts),
             cancellation=cancellation or Cancellation(),
+            deterministic=deterministic,
         )
 
 
@@ -96,6 +101,7 @@ class Pipeline:
         output_check: OutputCheck,
         admit: Callable[[Admission], None] | None,
         record: Callable[[ExecutionResult], None] | None,
+        cache: ResultCache | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.policy = policy
@@ -104,6 +110,7 @@ class Pipeline:
         self._min_isolation = min_isolation
         self._admit = admit
         self._record = record
+        self._cache = cache
 
     def run(
         self,
@@ -122,7 +129,7 @@ class Pipeline:
         other = languages.other(call.language)
         sandbox = self.sandbox.for_language(call.language)
         _require_support(sandbox, call)
-        steps = Steps(code, self.sandbox.name)
+        steps = Steps(code, self.sandbox.name, call.language)
         try:
             if call.listener:
                 call.listener.started(steps.execution_id, steps.code_sha256)
@@ -140,15 +147,42 @@ class Pipeline:
             else:
                 info = self.require_isolation(sandbox)
                 steps.entered(replace(info, layers=tuple(layer for layer in info.layers if layer not in lacks)))
-                outcome, tool_run = self._run_in(place or sandbox.run, parsed.text, call)
-                steps.ran(outcome.acquire_seconds, outcome.run_seconds)
-                checked = self.output_check(outcome, tool_run)
-                steps.finished("output")
-                result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
+                if self._cache is None or place is not None or call.deterministic is None or call.tools is not None:
+                    result, _ = self._answer(place or sandbox.run, parsed.text, call, steps)
+                else:
+                    result = self._answer_from(self._cache, info, parsed.text, call, steps)
         except Exception as error:  # whatever failed on our side is recorded, then raised
             self._keep(steps.failed(error))
             raise
         self._keep(result)
+        return result
+
+    def _answer(
+        self, place: Callable[[RunRequest], RunOutcome], text: str, call: Call, steps: Steps
+    ) -> tuple[ExecutionResult, bool]:
+        """By running the code. Also says whether a second run would come to the same, by the cell's own word."""
+        outcome, tool_run = self._run_in(place, text, call)
+        steps.ran(outcome.acquire_seconds, outcome.run_seconds)
+        checked = self.output_check(outcome, tool_run)
+        steps.finished("output")
+        result = steps.result(outcome.status, outcome.reason, outcome.decided_by, **checked)
+        return result, outcome.reproducible
+
+    def _answer_from(
+        self, cache: ResultCache, info: SandboxInfo, text: str, call: Call, steps: Steps
+    ) -> ExecutionResult:
+        """From the cache when it has it; else by running the code, and the cache may have it then."""
+        request = self.request(text, call)
+        key = cache.key(request, info, self.sandbox.identity)
+        stored = cache.find(key)
+        steps.finished("cache")
+        if stored is not None:
+            if call.listener is not None:
+                _tell_again(call.listener, stored)
+            return steps.hit(stored)
+        result, reproducible = self._answer(self.sandbox.run, text, call, steps)
+        if reproducible and not cache.has_changed(key, request, info, self.sandbox.identity):
+            cache.keep(key, result)
         return result
 
     def _run_in(
@@ -173,6 +207,7 @@ class Pipeline:
             artifacts=call.artifacts,
             number=call.number,
             tools=tools,
+            deterministic=call.deterministic,
             observer=call.listener,
             cancellation=call.cancellation,
         )
@@ -195,6 +230,15 @@ class Pipeline:
             self._record(result)
         except Exception:  # noqa: BLE001  # a hook of the application's; logged with its traceback
             _log.exception("The record hook failed for execution %s (%s)", result.execution_id, result.status.value)
+
+
+def _tell_again(observer: Observer, stored: ExecutionResult) -> None:
+    """What a run would have told: for whoever follows the events, all of one stream after all of the other."""
+    for stream, text in (("stdout", stored.stdout), ("stderr", stored.stderr)):
+        if text:
+            observer.output(stream, text.encode())
+    for shown in stored.displays:
+        observer.display(shown.data)
 
 
 def _require_support(sandbox: Sandbox, call: Call) -> None:

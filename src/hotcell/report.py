@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hotcell.results import Artifact, CheckReport, ErrorInfo, ExecutionResult, Severity, Status, Violation
+from hotcell.languages import PYTHON
+from hotcell.results import Artifact, CheckReport, Display, ExecutionResult, Severity, Status, Violation
 from hotcell.terminal import Style, clean_line, duration, gutter, is_table, size, table, width
 
 if TYPE_CHECKING:
+    from hotcell.events import Display as DisplayEvent
     from hotcell.sandboxes.local.doctor import Report
 
 _PLAIN = Style()
@@ -18,31 +21,61 @@ _WIDTH = 78
 
 
 def page(
-    result: ExecutionResult, *, filename: str = "<cell>", saved: Sequence[Path] = (), style: Style = _PLAIN
+    result: ExecutionResult,
+    *,
+    filename: str = "<cell>",
+    language: str = PYTHON,
+    saved: Sequence[Path] = (),
+    drawn: Sequence[Sequence[Path]] = (),
+    told: bool = False,
+    style: Style = _PLAIN,
 ) -> str:
-    """The whole result. ``saved`` says where each artifact was written, in the order of ``result.artifacts``."""
-    parts = [verdict(result, style=style), violations(result.violations, filename=filename, style=style)]
-    if result.stdout:
-        parts.append(_section("stdout", result.stdout, style))
-    if result.stderr:
-        parts.append(_section("stderr", result.stderr, style))
-    if result.error:
-        parts.append(_section("error", _error_text(result.error), style))
-    if is_table(result.value):
-        parts.append(_section("value", table(result.value), style))
-    elif result.value_repr is not None:
-        parts.append(_section("value", result.value_repr, style))
-    parts.append("\n".join(_remarks(result, saved, style)))
+    """The whole result, or what is left of it to say when it was ``told`` while it happened.
+
+    ``saved`` says where each artifact was written, in the order of ``result.artifacts``; ``drawn`` the same of each of
+    ``result.displays``, which may have been written in several forms.
+    """
+    parts = [
+        verdict(result, language=language, style=style),
+        violations(result.violations, filename=filename, style=style),
+        "" if told else _output(result, style),
+        error(result, style=style),
+        value(result, style=style),
+        "" if told else tool_calls(result, style=style),
+        "\n".join(
+            (
+                *_displays(result, drawn, told, style),
+                *remarks(result, style=style),
+                *_artifacts(result, saved, style),
+            )
+        ),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
-def verdict(result: ExecutionResult, *, style: Style = _PLAIN) -> str:
+def answer(result: ExecutionResult, *, number: int, style: Style = _PLAIN) -> str:
+    """What a session has to say after a cell's output: findings, error, value, remarks; a status only if it is bad."""
+    word, cell = result.status.value.upper().replace("_", " "), f"Cell {number}"
+    parts = [
+        violations(result.violations, filename=cell, style=style),
+        error(result, style=style),
+        value(result, title=f"Out [{number}]", style=style),
+        "\n".join(remarks(result, style=style)),
+        "" if result.success else f"{_paint(result, style)(f'━━ {word}')} {cell}: {clean_line(result.reason)}",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _paint(result: ExecutionResult, style: Style) -> Callable[[str], str]:
+    return style.good if result.success else style.warn if result.status is Status.CANCELLED else style.bad
+
+
+def verdict(result: ExecutionResult, *, language: str = PYTHON, style: Style = _PLAIN) -> str:
     """The bar on top: status, reason, what it used, and what stood around it."""
     word = result.status.value.upper().replace("_", " ")
-    paint = style.good if result.success else style.warn if result.status is Status.CANCELLED else style.bad
     usage = result.usage
     lines = [
-        f"{paint(f'━━ {word} ')}{style.faint('━' * (_WIDTH - len(word) - 4))}",
+        f"{_paint(result, style)(f'━━ {word} ')}{style.faint('━' * (_WIDTH - len(word) - 4))}",
         f"   {clean_line(result.reason)}",
         _facts(
             wall=duration(usage.wall_seconds),
@@ -57,6 +90,8 @@ def verdict(result: ExecutionResult, *, style: Style = _PLAIN) -> str:
             _facts(isolation=result.sandbox.isolation, sandbox=result.sandbox.name, decided_by=result.decided_by)
         )
         lines += _wrapped("layers       ", ", ".join(result.sandbox.layers) or "none")
+    if language != PYTHON:
+        lines.append(_facts(language=clean_line(language)))
     return "\n".join([*lines, style.faint("━" * _WIDTH)])
 
 
@@ -64,10 +99,10 @@ def _facts(**facts: str) -> str:
     return "   " + "   ".join(f"{name.replace('_', ' '):<11}  {value:<10}" for name, value in facts.items()).rstrip()
 
 
-def _wrapped(label: str, text: str) -> list[str]:
-    hang = "   " + " " * len(label)
+def _wrapped(label: str, text: str, margin: str = "   ") -> list[str]:
+    hang = margin + " " * len(label)
     return textwrap.wrap(
-        clean_line(text), _WIDTH, initial_indent="   " + label, subsequent_indent=hang, break_on_hyphens=False
+        clean_line(text), _WIDTH, initial_indent=margin + label, subsequent_indent=hang, break_on_hyphens=False
     )
 
 
@@ -75,15 +110,76 @@ def _section(title: str, text: str, style: Style) -> str:
     return f"{style.strong(title)}\n{gutter(text, style)}"
 
 
-def _error_text(error: ErrorInfo) -> str:
-    return error.traceback or f"{error.type}: {error.message}"
+def _output(result: ExecutionResult, style: Style) -> str:
+    streams = {"stdout": result.stdout, "stderr": result.stderr}
+    return "\n\n".join(_section(name, text, style) for name, text in streams.items() if text)
 
 
-def _remarks(result: ExecutionResult, saved: Sequence[Path], style: Style) -> Iterator[str]:
+def error(result: ExecutionResult, *, style: Style = _PLAIN) -> str:
+    """The exception that it ended with, and where in a session that was."""
+    info = result.error
+    if not info:
+        return ""
+    where = f" in Cell {info.cell}, line {info.line}" if info.cell else ""
+    return _section(f"error{where}", info.traceback or f"{info.type}: {info.message}", style)
+
+
+def value(result: ExecutionResult, *, title: str = "value", style: Style = _PLAIN) -> str:
+    """What its last expression came to: records as a table, else its repr."""
+    if is_table(result.value):
+        return _section(title, table(result.value), style)
+    return "" if result.value_repr is None else _section(title, result.value_repr, style)
+
+
+def tool_calls(result: ExecutionResult, *, style: Style = _PLAIN) -> str:
+    """The host tools that it called, as a table."""
+    if not result.tool_calls:
+        return ""
+    rows: list[dict[str, Any]] = [
+        {"number": call.number, "name": call.name, "outcome": call.outcome, "seconds": round(call.seconds, 4)}
+        for call in result.tool_calls
+    ]
+    if any(call.error for call in result.tool_calls):
+        rows = [{**row, "error": call.error} for row, call in zip(rows, result.tool_calls, strict=True)]
+    return _section("tool calls", table(rows), style)
+
+
+def _displays(result: ExecutionResult, drawn: Sequence[Sequence[Path]], told: bool, style: Style) -> Iterator[str]:
+    for index, shown in enumerate(result.displays):
+        paths = drawn[index] if index < len(drawn) else ()
+        if paths or not told:
+            yield display(shown, paths=paths, style=style)
+
+
+def display(shown: Display | DisplayEvent, *, paths: Sequence[Path] = (), style: Style = _PLAIN) -> str:
+    """One thing that it showed: each form's MIME type and size, whether it is active, and where it was written."""
+    forms = [
+        f"{mime} {size(_form_size(mime, form))}{' (active)' if mime in shown.active else ''}"
+        for mime, form in shown.data.items()
+    ]
+    first, *more = _wrapped("display   ", ", ".join(map(clean_line, forms)), margin="")
+    lines = [style.strong("display") + first.removeprefix("display"), *more]
+    return "\n".join((*lines, *(f"          -> {clean_line(str(path))}" for path in paths)))
+
+
+def _form_size(mime: str, form: Any) -> int:
+    """In bytes: of the image rather than its Base64 text, of data as JSON."""
+    if not isinstance(form, str):
+        return len(json.dumps(form))
+    if mime.startswith("image/") and mime != "image/svg+xml":
+        return len(form) * 3 // 4 - form[-2:].count("=")
+    return len(form.encode(errors="replace"))
+
+
+def remarks(result: ExecutionResult, *, style: Style = _PLAIN) -> Iterator[str]:
+    """What our side has to say: notes, and what was taken out."""
     for note in result.notes:
         yield f"{style.strong('note')}      {clean_line(note)}"
     for item in result.redactions:
         yield f"{style.warn('redacted')}  {item.count} × {clean_line(item.kind)} in {clean_line(item.where)}"
+
+
+def _artifacts(result: ExecutionResult, saved: Sequence[Path], style: Style) -> Iterator[str]:
     for index, artifact in enumerate(result.artifacts):
         yield f"{style.strong('artifact')}  {_artifact(artifact)}" + (
             f" -> {clean_line(str(saved[index]))}" if index < len(saved) else ""

@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from hotcell.decode import decode
 
 SCHEMA_VERSION = 1
 
@@ -161,6 +163,8 @@ class Artifact:
     """Relative, with ``/`` between parts, safe to join to a directory."""
     size: int
     sha256: str
+    media_type: str = "application/octet-stream"
+    """Its MIME type by what is in it, not by its name."""
     content: bytes = field(repr=False, default=b"")
 
     def save(self, directory: str | Path) -> Path:
@@ -201,6 +205,8 @@ class Timings:
     admit_seconds: float = 0.0
     syntax_seconds: float = 0.0
     policy_seconds: float = 0.0
+    cache_seconds: float = 0.0
+    """Making the key and looking it up."""
     acquire_seconds: float = 0.0
     run_seconds: float = 0.0
     output_seconds: float = 0.0
@@ -246,10 +252,13 @@ class ExecutionResult:
     timings: Timings = field(default_factory=Timings)
     sandbox: SandboxInfo | None = None
     """None when nothing ran."""
+    language: str = "python"
+    """The language that the code is in."""
     execution_id: str = ""
     code_sha256: str = ""
     """SHA-256 of the code's UTF-8 bytes, in hex."""
     cached: bool = False
+    """True when it was read from the cache: ``usage`` is then that of the run that was stored."""
 
     @property
     def success(self) -> bool:
@@ -266,8 +275,11 @@ class ExecutionResult:
         data["error"] = asdict(self.error) if self.error else None
         data["violations"] = [{**asdict(item), "severity": item.severity.value} for item in self.violations]
         data["redactions"] = [asdict(item) for item in self.redactions]
+        data["artifacts"] = [
+            {"name": item.name, "size": item.size, "sha256": item.sha256, "media_type": item.media_type}
+            for item in self.artifacts
+        ]
         data["tool_calls"] = [asdict(item) for item in self.tool_calls]
-        data["artifacts"] = [{"name": item.name, "size": item.size, "sha256": item.sha256} for item in self.artifacts]
         data["notes"] = list(self.notes)
         data["usage"] = asdict(self.usage)
         data["timings"] = asdict(self.timings)
@@ -282,6 +294,14 @@ class ExecutionResult:
     def to_json(self, *, indent: int | None = None) -> str:
         """``to_dict`` as JSON text."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The result that ``to_dict`` described, its artifacts without their bytes. Raises ValueError for any other."""
+        schema = data.get("schema") if isinstance(data, Mapping) else None
+        if schema != SCHEMA_VERSION:
+            raise ValueError(f"This is not a result of schema {SCHEMA_VERSION}, but {schema!r}.")
+        return decode(cls, dict(data))
 
 
 @dataclass(frozen=True, kw_only=True)

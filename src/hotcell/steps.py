@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -28,11 +28,12 @@ class Admission:
 class Steps:
     """What is known of one execution so far: its identity, its findings and how long each step took."""
 
-    def __init__(self, code: object, sandbox_name: str) -> None:
+    def __init__(self, code: object, sandbox_name: str, language: str) -> None:
         self._began = self._last = perf_counter()
         self._seconds: dict[str, float] = {}
         self._step = "admit"
         self._sandbox_name = sandbox_name
+        self._language = language
         self._sandbox: SandboxInfo | None = None
         self.execution_id = uuid.uuid4().hex
         data = as_bytes(code)
@@ -76,9 +77,22 @@ class Steps:
             violations=self.violations,
             timings=Timings(**self._seconds, total_seconds=perf_counter() - self._began),
             sandbox=self._sandbox,
+            language=self._language,
             execution_id=self.execution_id,
             code_sha256=self.code_sha256,
             **parts,
+        )
+
+    def hit(self, stored: ExecutionResult) -> ExecutionResult:
+        """The result that was read from the cache, as that of this call."""
+        return replace(
+            stored,
+            violations=self.violations,
+            timings=Timings(**self._seconds, total_seconds=perf_counter() - self._began),
+            sandbox=self._sandbox,
+            execution_id=self.execution_id,
+            code_sha256=self.code_sha256,
+            cached=True,
         )
 
     def rejected(self) -> ExecutionResult:

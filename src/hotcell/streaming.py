@@ -52,15 +52,15 @@ class Feed:
     def display(self, bundle: Mapping[str, Any]) -> None:
         shown = self._check.display(bundle)
         if shown is not None:
-            self._put(Display(data=shown.data, active=shown.active))
+            self._put(*self._live.tick(), Display(data=shown.data, active=shown.active))
 
     def tool_called(self, call: Mapping[str, Any]) -> None:
         checked = self._check.tool_call(call)
-        self._put(ToolCall(**checked))
+        self._put(*self._live.tick(), ToolCall(**checked))
 
     def tool_returned(self, record: Mapping[str, Any]) -> None:
         checked = self._check.tool_call(record)
-        self._put(ToolReturn(**checked))
+        self._put(*self._live.tick(), ToolReturn(**checked))
 
     def tick(self) -> None:
         self._put(*self._live.tick())

@@ -264,11 +264,10 @@ def test_memory_taken_call_by_call_ends_at_the_limit(opened: Opener) -> None:
     assert Status.MEMORY_LIMIT in statuses
 
 
+@pytest.mark.usefixtures("needs_namespaces")  # at level process quotas are by file
 @pytest.mark.threat("session.creep")
-def test_disk_taken_call_by_call_ends_at_the_limit(opened: Opener, namespaced: bool) -> None:
+def test_disk_taken_call_by_call_ends_at_the_limit(opened: Opener) -> None:
     """Also what is written through files.write: the quota is the session's."""
-    if not namespaced:
-        pytest.skip("level process: quotas are by file")
     session = opened(disk_bytes=4 << 20, file_bytes=4 << 20)
     session.files.write("a", bytes(3 << 20))
     for _ in range(300):  # a descriptor for each would be too many
@@ -280,6 +279,7 @@ def test_disk_taken_call_by_call_ends_at_the_limit(opened: Opener, namespaced: b
     session.files.write("b", bytes(2 << 20))
 
 
+@pytest.mark.usefixtures("needs_namespaces")
 @pytest.mark.threat("session.creep")
 def test_processes_left_call_by_call_end_at_the_limit_and_with_the_session(opened: Opener) -> None:
     """Children that are left are counted until the session ends, and then they are dead."""

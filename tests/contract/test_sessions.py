@@ -451,6 +451,7 @@ def test_a_background_thread_stands_still_between_calls_and_goes_on_in_the_next(
     assert value(session.execute("time.sleep(0.3)\nticks")) - second > 50
 
 
+@pytest.mark.usefixtures("needs_namespaces")
 def test_a_child_process_stands_still_between_calls_and_goes_on_in_the_next(session: Session) -> None:
     code = "import os, time\nif os.fork() == 0:\n    while True: open('ticks', 'a').write('x'); time.sleep(0.001)"
     session.execute(code + "\ntime.sleep(0.1)")

@@ -513,3 +513,27 @@ def test_a_failure_of_ours_comes_out_of_anext(sandbox: LocalSandbox) -> None:
             [event async for event in Executor(sandbox, admit=refuse).astream("1")]
 
     run(main())
+
+
+# What an unfinished line gives away.
+
+
+def test_an_unfinished_line_is_told_while_the_code_runs(executor: Executor) -> None:
+    """The code goes on for a minute, so what is read here was told before its end."""
+    code = "import time\nprint('Loading', end='', flush=True)\nfor _ in range(3): print('.', end='', flush=True)\n"
+    with executor.stream(code + "print(' Your name: ', end='', flush=True)\ntime.sleep(60)") as stream:
+        seen = ""
+        for event in stream:
+            seen += event.text if isinstance(event, Stdout) else ""
+            if seen == "Loading... Your name: ":
+                break
+        assert stream.result is None
+
+
+def test_a_secret_written_in_pieces_with_pauses_is_told_as_a_marker(executor: Executor) -> None:
+    secret = "ghp" + "_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    code = "import os, time\nfor piece in ({!r}, {!r}, {!r}): os.write(1, piece); time.sleep(0.2)\nprint('.')"
+    events = list(
+        executor.stream(code.format(f"it is {secret[:9]}".encode(), secret[9:30].encode(), secret[30:].encode()))
+    )
+    assert stdout_of(events) == finish(events).stdout == "it is [redacted:github-token].\n"

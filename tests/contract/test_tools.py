@@ -73,6 +73,16 @@ def executor(sandbox: LocalSandbox) -> Executor:
     return Executor(sandbox, SandboxConfig(timeout_seconds=20), Policy.standard())
 
 
+@pytest.fixture(autouse=True)
+def nobody_left() -> Iterator[None]:
+    """Other tests count descriptors, which the loops of async tools hold."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("hotcell-tool"):
+            thread.join(LONG)
+            assert not thread.is_alive()
+
+
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
     """Set at the end, so that no tool hangs on."""

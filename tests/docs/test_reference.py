@@ -27,6 +27,7 @@ RESULT_TYPES = [
     results.ExecutionResult,
     results.ErrorInfo,
     results.Display,
+    results.ToolCall,
     results.Violation,
     results.Redaction,
     results.Artifact,
@@ -137,7 +138,7 @@ def test_every_option_is_documented_under_its_command(command: str, option: str)
 @pytest.mark.parametrize("code", cli.Exit, ids=lambda code: code.name)
 def test_every_exit_code_is_documented(code: cli.Exit) -> None:
     assert re.search(rf"^\| {int(code)} \| ", page("cli.md"), re.MULTILINE)
-    assert re.search(rf"^  {int(code)} +\S", cli._EPILOG, re.MULTILINE)
+    assert re.search(rf"^  {int(code)} +\S", cli.EPILOG, re.MULTILINE)
 
 
 def anchors(markdown: str) -> set[str]:

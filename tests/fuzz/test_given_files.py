@@ -25,7 +25,7 @@ def test_any_cut_writes_the_same_files(contents: list[bytes], cuts: list[int]) -
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     with tempfile.TemporaryDirectory() as directory:
         before = os.listdir("/proc/self/fd")
-        files = _Files(directory, [[name, len(data)] for name, data in named.items()])
+        files = _Files(directory, [[name, len(data), 0o600] for name, data in named.items()])
         for start, end in itertools.pairwise(edges):
             assert files.complete == (start == len(stream))
             files.write(stream[start:end])
@@ -37,7 +37,7 @@ def test_any_cut_writes_the_same_files(contents: list[bytes], cuts: list[int]) -
 
 
 def test_bytes_beyond_the_last_file_go_nowhere(tmp_path: Path) -> None:
-    files = _Files(str(tmp_path), [["a", 3]])
+    files = _Files(str(tmp_path), [["a", 3, 0o600]])
     files.write(b"abcdef")
     files.write(b"more")
     assert files.complete
@@ -47,7 +47,7 @@ def test_bytes_beyond_the_last_file_go_nowhere(tmp_path: Path) -> None:
 def test_a_link_that_is_there_already_is_replaced_and_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "a").symlink_to("victim")
-    files = _Files(str(tmp_path), [["a", 3]])
+    files = _Files(str(tmp_path), [["a", 3, 0o600]])
     files.write(b"new")
     assert files.complete
     assert not (tmp_path / "a").is_symlink()
@@ -58,11 +58,11 @@ def test_a_link_that_is_there_already_is_replaced_and_not_written_through(tmp_pa
 def test_a_file_with_two_names_is_replaced_under_one(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "a").hardlink_to(tmp_path / "victim")
-    _Files(str(tmp_path), [["a", 3]]).write(b"new")
+    _Files(str(tmp_path), [["a", 3, 0o600]]).write(b"new")
     assert ((tmp_path / "a").read_bytes(), (tmp_path / "victim").read_text()) == (b"new", "precious")
 
 
 def test_a_folder_that_is_there_already_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(IsADirectoryError):
-        _Files(str(tmp_path), [["a", 3]])
+        _Files(str(tmp_path), [["a", 3, 0o600]])

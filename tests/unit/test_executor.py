@@ -20,6 +20,7 @@ from hotcell.policy import Policy
 from hotcell.results import Artifact, ErrorInfo, ExecutionResult, IsolationLevel, SandboxInfo, Status, Usage
 from hotcell.sandboxes.base import Cancellation, RunOutcome, RunRequest, Sandbox
 from hotcell.steps import Admission
+from hotcell.validators.output import Redactor
 
 KEY = "AKIA" + "Z7Q2M4XKPW5TB3RD"
 
@@ -28,6 +29,7 @@ class Scripted(Sandbox):
     """A sandbox that answers what it was told to."""
 
     name: ClassVar[str] = "scripted"
+    supports_files = True
 
     def __init__(self, answer: Any = None, isolation: IsolationLevel = IsolationLevel.NAMESPACE) -> None:
         self.answer = answer
@@ -198,6 +200,12 @@ class TestTheOutputCheck:
             "stdout", "stderr", "value", "error", "artifact:a.txt", "notes",
         }  # fmt: skip
 
+    def test_an_artifact_has_the_type_of_what_is_in_it(self):
+        page = Artifact(name="plot.png", size=6, sha256="", content=b"<html>")
+        for redactor in (None, Redactor()):
+            result = Executor(Scripted(outcome(artifacts=(page,))), redactor=redactor).execute("1")
+            assert result.artifacts[0].media_type == "text/html"
+
     def test_a_redacted_artifact_has_its_new_size_and_hash(self):
         artifact = Executor(Scripted(self.HOSTILE)).execute("1").artifacts[0]
         assert artifact.size == len(artifact.content)
@@ -249,7 +257,7 @@ class TestAsync:
 
         async def main() -> bool:
             task = asyncio.create_task(executor.aexecute("1"))
-            await asyncio.to_thread(begun.wait)
+            assert await asyncio.to_thread(begun.wait, 20)
             task.cancel()
             await asyncio.sleep(0.02)
             task.cancel()
@@ -308,7 +316,7 @@ class TestOwnership:
 
     def test_a_sandbox_of_its_own_is_closed(self, monkeypatch):
         sandbox = Scripted()
-        monkeypatch.setattr("hotcell.executor._local_sandbox", lambda: sandbox)
+        monkeypatch.setattr("hotcell.executor._local_sandbox", lambda **_: sandbox)
         with Executor() as executor:
             assert executor.execute("1").success
         assert sandbox.closed == 1
@@ -319,7 +327,7 @@ class TestTheDefaultExecutor:
     def made(self, monkeypatch):
         made: list[Scripted] = []
 
-        def make() -> Scripted:
+        def make(**_: Any) -> Scripted:
             time.sleep(0.01)
             made.append(Scripted())
             return made[-1]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hotcell.report import check_page, doctor_page, page, verdict, violations
+from hotcell.report import answer, check_page, doctor_page, page, verdict, violations
 from hotcell.results import (
     Artifact,
     CheckReport,
+    Display,
     ErrorInfo,
     ExecutionResult,
     IsolationLevel,
@@ -17,6 +18,7 @@ from hotcell.results import (
     SandboxInfo,
     Severity,
     Status,
+    ToolCall,
     Usage,
     Violation,
 )
@@ -122,9 +124,12 @@ def test_every_text_of_the_result_is_cleaned() -> None:
             violations=(finding,),
             redactions=(Redaction(kind=evil, where=evil),),
             artifacts=(Artifact(name=evil, size=1, sha256="0" * 64),),
+            displays=(Display(data={evil: evil}, active=(evil,)),),
+            tool_calls=(ToolCall(number=1, name=evil, arguments={}, outcome="error", error=evil),),
             notes=(evil,),
         ),
         filename=evil,
+        language=evil,
     )
     assert not {"\x1b", "\r", "\u202e"} & set(shown)
 
@@ -157,6 +162,71 @@ def test_a_list_of_records_is_shown_as_a_table() -> None:
     shown = page(result(value=[{"city": "Oslo", "n": 1}], value_repr="[{'city': 'Oslo', 'n': 1}]"))
     assert "  │ city  n" in shown
     assert "{'city'" not in shown
+
+
+SHOWN = Display(
+    data={"text/plain": "é", "image/png": "QUJDRA==", "text/html": "<script>" * 200, "application/json": [1, 2]},
+    active=("text/html",),
+)
+
+
+def test_a_display_is_named_by_its_forms_their_sizes_and_what_is_active() -> None:
+    shown = page(result(displays=(SHOWN, SHOWN)), drawn=[(), (Path("out/display-2.png"), Path("out/display-2.html"))])
+    assert shown.endswith(
+        "display   text/plain 2 B, image/png 4 B, text/html 1.6 KiB (active),\n"
+        "          application/json 6 B\n"
+        "display   text/plain 2 B, image/png 4 B, text/html 1.6 KiB (active),\n"
+        "          application/json 6 B\n"
+        "          -> out/display-2.png\n"
+        "          -> out/display-2.html"
+    )
+
+
+def test_tool_calls_are_a_table_with_errors_only_where_there_are_any() -> None:
+    calls = (
+        ToolCall(number=1, name="search", arguments={}, outcome="ok", seconds=0.25),
+        ToolCall(number=2, name="\x1b", arguments={}, outcome="refused", error="TypeError: q\nis missing"),
+    )
+    shown = page(result(tool_calls=calls[:1]))
+    assert shown.endswith(
+        "tool calls\n  │ number  name    outcome  seconds\n  │ ──────  ──────  ───────  ───────\n"
+        "  │      1  search  ok          0.25"
+    )
+    assert "  │      2  \\x1b    refused     0.00  TypeError: q\\nis missing" in page(result(tool_calls=calls))
+
+
+def test_what_was_told_while_it_happened_is_not_told_again() -> None:
+    call = ToolCall(number=1, name="search", arguments={}, outcome="ok")
+    whole = result(stdout="out", stderr="err", value_repr="42", displays=(SHOWN, SHOWN), tool_calls=(call,))
+    shown = page(whole, told=True, drawn=[(), (Path("out/display-2.png"),)])
+    assert not [word for word in ("stdout", "stderr", "tool calls") if word in shown]
+    assert "value\n  │ 42" in shown
+    assert shown.count("display   ") == 1
+    assert shown.endswith("-> out/display-2.png")
+
+
+def test_the_language_is_said_where_it_is_not_python() -> None:
+    assert "   language     bash" in page(result(), language="bash")
+    assert "language" not in page(result(), language="python")
+
+
+FAILED_CELL = ErrorInfo(type="KeyError", message="'x'", line=2, cell=3, traceback="Cell 3, line 2\nKeyError: 'x'")
+
+
+def test_an_error_in_a_session_names_cell_and_line() -> None:
+    assert "error in Cell 3, line 2\n  │ Cell 3, line 2\n" in page(result(error=FAILED_CELL))
+
+
+def test_a_cells_answer_is_its_value_and_nothing_else() -> None:
+    assert answer(result(), number=3) == ""
+    assert answer(result(value_repr="42"), number=3) == "Out [3]\n  │ 42"
+
+
+def test_the_answer_of_a_cell_that_failed_ends_with_its_status() -> None:
+    failed = result(status=Status.MEMORY_LIMIT, reason="too \x1b much", error=FAILED_CELL, notes=("a note",))
+    lines = answer(failed, number=4).split("\n")
+    assert lines[0] == "error in Cell 3, line 2"
+    assert lines[-2:] == ["note      a note", "━━ MEMORY LIMIT Cell 4: too \\x1b much"]
 
 
 def test_the_check_page_ends_with_the_answer() -> None:

@@ -26,6 +26,7 @@ from hotcell.results import (
     Severity,
     Status,
     Timings,
+    ToolCall,
     Usage,
     Violation,
 )
@@ -33,14 +34,16 @@ from hotcell.results import (
 # Stored in databases and read by other programs: a change here needs a new SCHEMA_VERSION.
 KEYS = {
     "": "schema success status reason decided_by stdout stderr value value_repr displays error violations redactions "
-    "artifacts notes usage timings sandbox execution_id code_sha256 cached",
+    "tool_calls artifacts notes usage timings sandbox language execution_id code_sha256 cached",
     "displays": "data active",
+    "tool_calls": "number name arguments outcome value error seconds",
     "error": "type message traceback line cell source_line",
     "violations": "rule severity line column message fix source_line",
     "redactions": "kind where count",
-    "artifacts": "name size sha256",
+    "artifacts": "name size sha256 media_type",
     "usage": "wall_seconds cpu_seconds peak_memory_bytes processes output_bytes",
-    "timings": "admit_seconds syntax_seconds policy_seconds acquire_seconds run_seconds output_seconds total_seconds",
+    "timings": "admit_seconds syntax_seconds policy_seconds cache_seconds acquire_seconds run_seconds output_seconds "
+    "total_seconds",
     "sandbox": "name isolation layers",
 }
 
@@ -77,12 +80,26 @@ RESULTS = st.builds(
     stderr=TEXT,
     value=JSON_DATA,
     value_repr=st.none() | TEXT,
-    displays=several(st.builds(Display, data=st.dictionaries(TEXT, JSON_DATA, max_size=2), active=st.booleans())),
+    displays=several(st.builds(Display, data=st.dictionaries(TEXT, JSON_DATA, max_size=2), active=several(TEXT))),
     error=st.none()
     | st.builds(ErrorInfo, type=TEXT, message=TEXT, traceback=TEXT, line=NUMBERS, cell=NUMBERS, source_line=TEXT),
     violations=several(VIOLATIONS),
     redactions=several(st.builds(Redaction, kind=TEXT, where=TEXT, count=NUMBERS)),
-    artifacts=several(st.builds(Artifact, name=TEXT, size=NUMBERS, sha256=TEXT, content=st.binary(max_size=9))),
+    tool_calls=several(
+        st.builds(
+            ToolCall,
+            number=NUMBERS,
+            name=TEXT,
+            arguments=st.dictionaries(TEXT, JSON_DATA, max_size=2),
+            outcome=TEXT,
+            value=JSON_DATA,
+            error=TEXT,
+            seconds=SECONDS,
+        )
+    ),
+    artifacts=several(
+        st.builds(Artifact, name=TEXT, size=NUMBERS, sha256=TEXT, media_type=TEXT, content=st.binary(max_size=9))
+    ),
     notes=several(TEXT),
     usage=st.builds(Usage, wall_seconds=SECONDS, cpu_seconds=SECONDS, processes=NUMBERS, output_bytes=NUMBERS),
     timings=st.builds(Timings, run_seconds=SECONDS, total_seconds=SECONDS),
@@ -109,6 +126,16 @@ def test_every_result_is_plain_json_and_comes_back_as_it_was(result: ExecutionRe
     assert is_plain(data)
     assert json.loads(result.to_json()) == data
     assert json.loads(result.to_json(indent=2)) == data
+
+
+@given(result=RESULTS)
+@settings(deadline=None)
+def test_every_result_is_read_back_from_its_json_but_for_the_bytes_of_its_artifacts(result: ExecutionResult) -> None:
+    without_bytes = tuple(dataclasses.replace(item, content=b"") for item in result.artifacts)
+    read = ExecutionResult.from_dict(json.loads(result.to_json()))
+    assert read == dataclasses.replace(result, artifacts=without_bytes)
+    assert type(read.status) is Status
+    assert read.to_json() == result.to_json()
 
 
 @given(result=RESULTS)
@@ -152,7 +179,7 @@ def test_a_result_is_frozen() -> None:
 
 
 def test_changing_the_dict_does_not_change_the_result() -> None:
-    shown = Display(data={"text/plain": "x"}, active=False)
+    shown = Display(data={"text/plain": "x"})
     result = ExecutionResult(status=Status.OK, reason="", decided_by="code", notes=("a",), displays=(shown,))
     data = result.to_dict()
     data["notes"].append("b")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from hotcell import languages
 from hotcell.config import SandboxConfig
+from hotcell.determinism import Deterministic
 from hotcell.errors import ConfigurationError
 from hotcell.languages import PYTHON
 from hotcell.results import Artifact, ErrorInfo, IsolationLevel, SandboxInfo, Status, Usage
@@ -104,6 +105,8 @@ class RunRequest:
     """Names of files that are there already and cannot be changed."""
     artifacts: tuple[str, ...] = ()
     """Globs of the files to bring back from the work directory; empty brings back none."""
+    deterministic: Deterministic | None = None
+    """Make a second run come to the same; only for a sandbox that ``supports_determinism``."""
     filename: str = "<cell>"
     """The name that tracebacks show; a session's cells are named by their number instead."""
     number: int = 0
@@ -131,6 +134,8 @@ class RunOutcome:
     """MIME bundles as the worker sent them."""
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[str, ...] = ()
+    reproducible: bool = False
+    """The cell's own word that it was deterministic and did nothing that a second run may do otherwise."""
     usage: Usage = field(default_factory=Usage)
     acquire_seconds: float = 0.0
     run_seconds: float = 0.0
@@ -217,6 +222,17 @@ class Sandbox(ABC):
     @abstractmethod
     def info(self) -> SandboxInfo:
         """Where code runs and which layers are on. Raises SandboxUnavailable when the host cannot give them."""
+
+    @property
+    def supports_determinism(self) -> bool:
+        """True when code can be run so that a second run comes to the same result."""
+        return False
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What its results depend on besides the request and ``info``, as JSON data; asked where it
+        ``supports_determinism``. Raises as ``info`` does."""
+        return {}
 
     @property
     def isolation(self) -> IsolationLevel:

@@ -12,11 +12,12 @@ from typing import Any
 from hotcell.sandboxes.base import Observer, ToolHost
 from hotcell.worker import wire
 
-_MOST_WAITING_BYTES = 4 << 20
-
 
 class Exchange:
-    """The calls of one execution. ``begin`` and ``send_answers`` belong to one thread; answers may come from any."""
+    """The calls of one execution, one at a time: each begins when the worker has taken the answer to the last.
+
+    ``begin`` and ``send_answers`` belong to one thread; answers may come from any.
+    """
 
     def __init__(self, channel: socket.socket, tools: ToolHost, observer: Observer | None) -> None:
         self._channel = channel
@@ -25,6 +26,8 @@ class Exchange:
         self._lock = threading.Lock()
         self._answers: collections.deque[tuple[Mapping[str, Any] | None, bytes]] = collections.deque()
         self._outgoing = bytearray()
+        self._waiting: collections.deque[dict[str, Any]] = collections.deque()
+        self._is_unanswered = False
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         """Readable when an answer has come."""
 
@@ -40,12 +43,19 @@ class Exchange:
 
     @property
     def is_full(self) -> bool:
-        """True when so much waits for the worker that it must not ask for more."""
-        return len(self._outgoing) > _MOST_WAITING_BYTES
+        """True when a worker that does not wait for answers must not be listened to, or memory would fill up."""
+        return bool(self._waiting)
 
     def begin(self, call: dict[str, Any]) -> None:
-        """Start what a worker asks for, whatever that is."""
-        known = self._tools.start(call, self._take)
+        """Start what a worker asks for, whatever that is; not before its turn."""
+        self._waiting.append(call)
+        self._begin_next()
+
+    def _begin_next(self) -> None:
+        if not self._waiting or self._is_unanswered or self._outgoing:
+            return
+        self._is_unanswered = True
+        known = self._tools.start(self._waiting.popleft(), self._take)
         if self._observer and known is not None:
             self._observer.tool_called(known)
 
@@ -62,6 +72,7 @@ class Exchange:
                 os.eventfd_read(self.wake)
             answers, self._answers = self._answers, collections.deque()
         for record, answer in answers:
+            self._is_unanswered = False
             self._outgoing += wire.encode(wire.RETURN, answer)
             if self._observer and record is not None:
                 self._observer.tool_returned(record)
@@ -74,6 +85,7 @@ class Exchange:
                 self._outgoing.clear()  # it is dead; listening tells how
                 return
             del self._outgoing[:sent]
+        self._begin_next()
 
     def close(self) -> None:
         """Answers that come later are dropped."""

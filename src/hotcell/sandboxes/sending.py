@@ -93,6 +93,8 @@ def _body(
     # What most requests do not have is left out: each item costs a fresh fork some page faults.
     if request.tools:
         body["tools"] = request.tools.announce()
+    if request.deterministic is not None:
+        body["deterministic"] = request.deterministic.to_dict()
     if in_session:
         body |= {"session": True, "number": request.number}
     return body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,8 +26,10 @@ class _Form:
     """True when a character on either side holds bits of the secret, as in base64."""
 
     @property
-    def crosses_lines(self) -> bool:
-        return "\n" in self.text or "\r" in self.text
+    def first_line(self) -> int:
+        """How long what stands before the first line end is; the length of all when there is none."""
+        ends = [self.text.find(end) for end in "\r\n" if end in self.text]
+        return min(ends, default=len(self.text))
 
 
 class KnownSecrets:
@@ -49,10 +52,17 @@ class KnownSecrets:
         self.longest = max(
             [len(form.text) + 2 for form in self._forms] + [len(text) for text, _ in self._hexes], default=0
         )
-        self._crossing = tuple(form for form in self._forms if form.crosses_lines)
+        self._crossing = tuple(form for form in self._forms if form.first_line < len(form.text))
 
     def __bool__(self) -> bool:
         return bool(self._forms)
+
+    def digest(self, key: bytes) -> str:
+        """A hash of all of them, keyed with ``key``; empty when there are none."""
+        if not self._forms:
+            return ""
+        told = json.dumps([(form.text, form.kind) for form in self._forms])
+        return hmac.digest(key, told.encode(), "sha256").hex()
 
     def scan(self, text: str) -> Iterator[Span]:
         """Every place where a form stands."""
@@ -97,8 +107,8 @@ class KnownSecrets:
 
 
 def _beginning(form: _Form, text: str) -> int:
-    # What crosses lines may not leave even its first line, as a line that is over is judged without those before it.
-    few = 0 if form.crosses_lines else min(3, len(form.text) // 3)
+    # A first line that is over may not go, however short, as the next one is judged without it.
+    few = min(3, len(form.text) // 3, form.first_line)
     start = _suffix(form.text, text, few)
     return start - 1 if form.spill and 0 < start < len(text) and text[start - 1] in _BASE64 else start
 

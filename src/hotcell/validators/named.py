@@ -9,6 +9,7 @@ from hotcell.validators.shadow import Shadow, Span, matches, tail
 
 _NAME = b"abcdefghijklmnopqrstuvwxyz0123456789_-."
 _LONGEST_NAME = 40
+_SCHEME = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHORTEST_VALUE = 6
 _VARIETY = 12
 """Different characters in a value of twenty or more that make it look random: cheaper than its entropy, as telling."""
@@ -90,11 +91,16 @@ def _assigned(exact: bytes, lower: bytes) -> Iterator[Span]:
 
 
 def _key_span(name: bytes, exact: bytes, start: int, end: int) -> Iterator[Span]:
-    """The value if it is a key, or its part up to a Base64 padding, when something else is glued to that."""
+    """The value if it is a key, or its part before what is glued to it: behind a Base64 padding, or an address."""
     if kind := _key_kind(name, exact[start:end]):
         yield start, end, kind
-    elif (padding := exact.find(b"==", start, end - 2)) >= 0 and (kind := _key_kind(name, exact[start : padding + 2])):
-        yield start, padding + 2, kind
+        return
+    padding = exact.find(b"==", start, end - 2)
+    scheme = exact.find(b"://", start, end)
+    for part in (exact[start : max(padding, 0) + 2], exact[start : max(scheme, 0)].rstrip(_SCHEME)):
+        if kind := _key_kind(name, part):
+            yield start, start + len(part), kind
+            return
 
 
 def _value_span(exact: bytes, match: re.Match[bytes]) -> tuple[int, int] | None:

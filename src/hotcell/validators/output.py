@@ -38,7 +38,7 @@ _SCANNERS = {
 _TELLING = ("blocks", "tokens", "named", "addresses", "numbers")
 _RANK = {name: (_TELLING.index(kind.by), place) for place, (name, kind) in enumerate(KINDS.items())}
 _TEXT_SAMPLE_BYTES = 8192
-_GLUED_ROUNDS = 2
+_GLUED_ROUNDS = 4
 _PIECE = 1 << 17
 """Characters scanned at a time: the forms of a piece fit in the processor's cache and reuse the same memory."""
 
@@ -72,7 +72,13 @@ class Redactor:
             return text, ()
         counts = Counter(kind for _, _, kind in spans)
         markers = {kind: marker(kind) for kind in counts}
-        return _replaced(text, ((start, end, markers[kind]) for start, end, kind in spans)), summary(counts, where)
+        pieces: list[str] = []
+        position = 0
+        for start, end, kind in spans:
+            pieces += (text[position:start], markers[kind])
+            position = end
+        pieces.append(text[position:])
+        return "".join(pieces), summary(counts, where)
 
     def redact_value(self, value: Any, where: str = "value") -> tuple[Any, tuple[Redaction, ...]]:
         """JSON data without secrets in its strings, keys and long whole numbers, at any depth.
@@ -99,6 +105,10 @@ class Redactor:
     def stream(self, where: str) -> StreamRedactor:
         """For text that comes in pieces: cleaned as by ``clean_text``, then redacted."""
         return StreamRedactor(self.spans, where, self._known, self._unfinished)
+
+    def describe(self, key: bytes) -> dict[str, Any]:
+        """What it looks for, as JSON data; of the known secrets a hash that tells nothing without ``key``."""
+        return {"kinds": sorted(self.kinds), "known": self._known.digest(key)}
 
     def spans(self, text: str) -> list[Span]:
         """Where secrets stand, in order, without overlaps."""
@@ -176,16 +186,6 @@ def _any_glued(text: str, spans: list[Span]) -> bool:
             return True
         reach = end
     return False
-
-
-def _replaced(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
-    pieces: list[str] = []
-    position = 0
-    for start, end, replacement in replacements:
-        pieces += (text[position:start], replacement)
-        position = end
-    pieces.append(text[position:])
-    return "".join(pieces)
 
 
 def _text_encoding(content: bytes) -> str | None:

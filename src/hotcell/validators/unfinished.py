@@ -49,7 +49,7 @@ _LONGEST_TOKEN = 1_100
 _LONGEST_KEY = 64
 _HEADS = sorted({head.encode() for kind in TOKEN_KINDS for head in kind.heads})
 _BY_SEPARATOR = [(sign, [head for head in _HEADS if head.endswith(sign)]) for sign in (b"_", b"-", b".")]
-_KEY = re.compile(rb"AKIA|ASIA|AIza|dapi[0-9a-f]|(?:SK|AC)[0-9a-f]{2}|(?<![0-9])[0-9]{8,10}(?::A|:?\Z)")
+_KEY = re.compile(rb"AKIA|ASIA|AIza|dapi[0-9a-f]|(?:SK|AC)[0-9a-f]{2}|(?<![0-9])(?<![0-9]\.)[0-9]{8,10}(?::A|:?\Z)")
 _HALF_HEADS = frozenset(
     head[:length] for head in (*_HEADS, b"AKIA", b"ASIA", b"AIza") for length in range(2, len(head))
 )

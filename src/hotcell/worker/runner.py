@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, ModuleType
 from typing import Any, NoReturn, Protocol
 
-from hotcell.worker import awaiting, displays, namespace, streams, tools, tracebacks, values
+from hotcell.worker import awaiting, determinism, displays, namespace, streams, tools, tracebacks, values
 from hotcell.worker.tracebacks import Source
 
 _EXIT_CODE: Any = SystemExit.__dict__["code"]
@@ -63,10 +63,13 @@ def run(request: Mapping[str, Any], outlet: Outlet | None = None) -> dict[str, A
     """Run ``request["code"]`` as the ``__main__`` of this process. Returns the report; see ``run_in`` for its keys.
 
     Then, as at the end of any Python program: non-daemon threads are joined, ``atexit`` functions called, streams
-    flushed. A process is good for one call.
+    flushed. A process is good for one call. With ``request["deterministic"]`` (see ``determinism.apply``) the report
+    also says whether a second run would come to the same: ``reproducible``.
     """
     source = Source(request["code"], request.get("filename", "<cell>"))
     module = become_main(request, source.filename)
+    settings = request.get("deterministic")
+    watch = determinism.apply(settings) if settings else None
     caller = tools.Caller()
     if outlet is not None and request.get("tools"):
         tools.offer(caller, request["tools"], outlet.exchange, module.__dict__)
@@ -75,7 +78,7 @@ def run(request: Mapping[str, Any], outlet: Outlet | None = None) -> dict[str, A
     if _getpid() != owner:
         leave_forked_child(report)
     streams.flush_streams()
-    return report
+    return {**report, "reproducible": watch.reproducible} if watch else report
 
 
 def become_main(request: Mapping[str, Any], filename: str) -> ModuleType:

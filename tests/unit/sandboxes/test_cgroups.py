@@ -84,7 +84,7 @@ def test_a_process_is_admitted_and_its_peak_is_measured(
     process.kill()
     process.wait()
     emptied(group)
-    groups.give_back(group)
+    groups.give_back(group, is_clean=True)
 
 
 @pytest.mark.threat(17)
@@ -99,7 +99,7 @@ def test_a_process_that_takes_too_much_is_killed_and_the_group_says_so(
     assert group.was_out_of_memory()
     assert group.peak_bytes() <= 21 * MiB
     emptied(group)
-    groups.give_back(group)
+    groups.give_back(group, is_clean=True)
 
 
 @pytest.mark.threat(36)
@@ -112,7 +112,7 @@ def test_a_group_that_is_used_again_has_forgotten_the_cell_before(
     fill(first)
     first.wait(10)
     emptied(group)
-    groups.give_back(group)
+    groups.give_back(group, is_clean=True)
     again = groups.take()
     if groups.version == 1:
         assert again is group
@@ -124,7 +124,7 @@ def test_a_group_that_is_used_again_has_forgotten_the_cell_before(
     second.kill()
     second.wait()
     emptied(again)
-    groups.give_back(again)
+    groups.give_back(again, is_clean=True)
 
 
 @pytest.mark.threat(20)
@@ -145,18 +145,18 @@ def test_children_are_counted_with_their_parent(groups: Groups) -> None:
         os.killpg(process.pid, 9)
         process.communicate()
     emptied(group)
-    groups.give_back(group)
+    groups.give_back(group, is_clean=True)
 
 
 def test_groups_are_taken_once_each_and_used_again(groups: Groups) -> None:
     taken = [groups.take() for _ in range(5)]
     assert len({group.path for group in taken}) == 5
     for group in taken:
-        groups.give_back(group)
+        groups.give_back(group, is_clean=True)
     if groups.version == 1:
         assert {groups.take().path for _ in range(5)} == {group.path for group in taken}
         for group in taken:
-            groups.give_back(group)
+            groups.give_back(group, is_clean=True)
 
 
 def test_no_descriptor_stays_open(groups: Groups) -> None:
@@ -183,7 +183,7 @@ def test_admitting_a_process_that_is_gone_is_an_os_error(groups: Groups) -> None
     process.wait()
     with pytest.raises(OSError, match="No such process"):
         group.admit(process.pid, 100 * MiB)
-    groups.give_back(group)
+    groups.give_back(group, is_clean=True)
 
 
 def test_closing_leaves_nothing_behind() -> None:
@@ -193,7 +193,7 @@ def test_closing_leaves_nothing_behind() -> None:
         pytest.skip("this host lets us make no memory group")
     with contextlib.closing(made):
         for group in [made.take() for _ in range(3)]:
-            made.give_back(group)
+            made.give_back(group, is_clean=True)
         assert made.path.exists()
     assert not made.path.exists()
 

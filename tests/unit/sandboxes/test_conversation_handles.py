@@ -126,8 +126,8 @@ def test_files_arrive_whole_and_in_order(tmp_path: Path, as_path: bool) -> None:
 
     def script(worker: Worker) -> None:
         sizes = worker.hear_request()["files"]
-        assert sizes == [[name, len(data)] for name, data in contents.items()]
-        got.append(worker.hear_data(sum(size for _, size in sizes)))
+        assert sizes == [[name, len(data), 0o600] for name, data in contents.items()]
+        got.append(worker.hear_data(sum(size for _, size, _ in sizes)))
         worker.report(outcome="ok")
 
     assert talk(script, asked=request(files=files)).end is End.REPORT
@@ -155,7 +155,7 @@ def test_a_file_that_grew_is_sent_at_its_first_size() -> None:
         worker.report(outcome="ok")
 
     assert talk(script, asked=request(files={"a": growing})).end is End.REPORT
-    assert sizes == [["a", 0]]
+    assert sizes == [["a", 0, 0o600]]
 
 
 def test_a_file_that_is_gone_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:

@@ -64,7 +64,15 @@ class Ran:
         return self.report["error"]
 
 
-def _run(code: str, *, stdin: str = "", value_bytes: int = 1 << 20, setup: str = "", **rules: Any) -> Ran:
+def _run(
+    code: str,
+    *,
+    stdin: str = "",
+    value_bytes: int = 1 << 20,
+    setup: str = "",
+    deterministic: dict[str, Any] | None = None,
+    **rules: Any,
+) -> Ran:
     """Run it in a fresh process. ``context`` and the namespace rules are keywords; ``setup`` runs before ours."""
     request = {
         "code": code,
@@ -72,6 +80,7 @@ def _run(code: str, *, stdin: str = "", value_bytes: int = 1 << 20, setup: str =
         "context": rules.pop("context", {}),
         "namespace": {"policy": "test", "imports_allowed": None, "imports_denied": [], "builtins_denied": [], **rules},
         "value_bytes": value_bytes,
+        "deterministic": deterministic,
     }
     with tempfile.NamedTemporaryFile(suffix=".json") as exchange, tempfile.TemporaryDirectory() as work:
         Path(exchange.name).write_text(json.dumps(request), encoding="utf-8")

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotcell.tool_calls import ToolRun
 from hotcell.tools import Toolbox, ToolLimits
+from hotcell.tools.calls import ToolRun
 from hotcell.worker import namespace, runner
 from hotcell.worker.tools import Caller, ToolError, make_stubs
 from hotcell.worker.tracebacks import Source

@@ -70,7 +70,7 @@ class LocalCell:
         self._seen_seconds: dict[int, float] = {}
         self._dead_seconds = 0.0
         self._ending: Ending | None = None
-        self._memory_before = 0
+        self._memory_before = self._peak_before = 0
         self.own_memory_bytes = 0
         """What an interpreter that the cell starts holds by itself; 0 for Python, which is there before the fork."""
         self.peak_bytes = 0
@@ -113,6 +113,8 @@ class LocalCell:
             self.peak_processes = 1
             if self.group is not None:
                 self.group.start_over()
+            else:
+                self.peak_bytes, self._peak_before = 0, _peak_resident_bytes(self.pid)
             return
         self._measures = True
         with contextlib.suppress(OSError):  # it is dead; sending the request will tell
@@ -198,7 +200,10 @@ class LocalCell:
         """The most memory it held at once, in bytes."""
         if self.group is not None:
             return self.group.peak_bytes()
-        self.peak_bytes = max(self.peak_bytes, _peak_resident_bytes(self.pid) - self._memory_before)
+        peak = _peak_resident_bytes(self.pid)
+        if peak == self._peak_before:  # of an earlier call; this one has not been as high
+            peak = _resident_bytes(self.pid)
+        self.peak_bytes = max(self.peak_bytes, peak - self._memory_before)
         return self.peak_bytes
 
     def kill(self) -> None:
@@ -227,6 +232,7 @@ class LocalCell:
         while looks < _FREEZE_LOOKS:
             self.stop()
             if self.is_quiet():
+                # One that sends itself SIGCONT in that moment takes the stop back, so it is waited for.
                 if _is_stopped_task(f"/proc/{self.pid}"):
                     return
             else:

@@ -144,7 +144,7 @@ class Groups:
             self._all.append(group)
             return group
 
-    def give_back(self, group: Group, *, is_clean: bool) -> None:
+    def give_back(self, group: Group, *, is_clean: bool = True) -> None:
         """Every process that was in it is dead: keep it for the next cell, unless something is still charged to it."""
         with self._lock:
             if group.is_fresh and is_clean:
@@ -184,7 +184,7 @@ def open_groups(name: str) -> Groups | None:
             continue
         groups = Groups(path, version)
         try:
-            groups.give_back(_probe(groups), is_clean=True)
+            groups.give_back(_probe(groups))
         except OSError:
             groups.close()
             continue

@@ -80,11 +80,13 @@ class ForkServer:
         level: IsolationLevel,
         without: frozenset[str],
         environment: Environment | None = None,
+        hash_seed: int | None = None,
         toolbox: Toolbox | None = None,
     ) -> None:
         """``toolbox`` is of the language that the cells run, when it is not Python."""
         self.level = level
         self._environment = environment
+        self._hash_seed = hash_seed
         self._toolbox = toolbox
         self._lock = threading.Lock()
         self._owner = os.getpid()
@@ -126,7 +128,7 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[control.fileno(), supervisor],
-                env=_environment(without),
+                env=_environment(without, self._hash_seed),
                 cwd="/",
                 start_new_session=True,  # a terminal's Ctrl-C is the application's to handle
             )
@@ -140,11 +142,13 @@ class ForkServer:
             os.close(supervisor)
 
     def _python(self) -> list[str]:
+        # -I is -E -P -s, and -E would ignore the seed as well.
+        isolated = ["-I"] if self._hash_seed is None else ["-P", "-s"]
         if not self._environment:
-            return [sys.executable, "-I"]
+            return [sys.executable, *isolated]
         # -S: a package can ask for code to be run whenever Python starts. Here that would be outside the wall, as the
         # application; the fork server lets it run when it is inside.
-        return [self._environment.python, "-I", "-S"]
+        return [self._environment.python, *isolated, "-S"]
 
     def _shake_hands(self, preload: Sequence[str], without: frozenset[str]) -> None:
         config: dict[str, Any] = {
@@ -292,9 +296,14 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
         raise PoolExhausted(f"The fork server could not be started: {error}. Free descriptors.") from error
 
 
-def _environment(without: frozenset[str]) -> dict[str, str]:
+def _environment(without: frozenset[str], hash_seed: int | None) -> dict[str, str]:
     passed_on = os.environ if "environment" in without else {name: os.environ.get(name) for name in _PASSED_ON}
-    return {name: value for name, value in passed_on.items() if value is not None} | _ENVIRONMENT
+    given = {name: value for name, value in passed_on.items() if value is not None} | _ENVIRONMENT
+    if hash_seed is None:
+        return given
+    # Without -E Python heeds its variables: only those that are ours.
+    known = {name: value for name, value in given.items() if name in _ENVIRONMENT or not name.startswith("PYTHON")}
+    return {**known, "PYTHONHASHSEED": str(hash_seed)}
 
 
 def remove_tree(path: str) -> None:

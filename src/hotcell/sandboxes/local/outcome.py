@@ -69,6 +69,7 @@ def outcome_of(
         displays=tuple(heard.displays),
         artifacts=artifacts,
         notes=(*heard.notes, *notes),
+        reproducible=heard.end is End.REPORT and report.get("reproducible") is True,
         usage=replace(evidence.usage, cpu_seconds=evidence.cpu_seconds),
         acquire_seconds=acquire_seconds,
         run_seconds=heard.seconds,

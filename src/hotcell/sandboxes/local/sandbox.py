@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hotcell import languages
 from hotcell.config import SandboxConfig
@@ -28,6 +28,7 @@ from hotcell.sandboxes.local.cell import LocalCell
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.kernel import has_mdwe
+from hotcell.sandboxes.local.libraries import describe
 from hotcell.sandboxes.local.mounted import open_mounts, require_room
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
 from hotcell.sandboxes.local.pool import Pool
@@ -55,7 +56,9 @@ class LocalSandbox(Sandbox):
     Python. ``preload`` names modules that the fork server imports, so that cells have them for free; when it is not
     given, they are those that the environment lists. ``pool_size`` cells wait prepared for executions under
     ``config``'s limits; others are made when asked for. ``isolation`` is the level to insist on; without it, the best
-    that this host gives. ``without`` leaves layers out, by id: for tests and proofs, reported in ``info``.
+    that this host gives. ``hash_seed`` (PYTHONHASHSEED) fixes the order of sets of text, which deterministic mode
+    needs; without it, each fork server draws one. ``without`` leaves layers out, by id: for tests and proofs, reported
+    in ``info``.
 
     Starts with the first execution. Thread-safe; a forked copy of the application starts a fork server of its own.
     """
@@ -70,6 +73,7 @@ class LocalSandbox(Sandbox):
         pool_size: int = 8,
         config: SandboxConfig | None = None,
         isolation: IsolationLevel | str | None = None,
+        hash_seed: int | None = None,
         without: Iterable[str] = (),
     ) -> None:
         if isinstance(preload, str):
@@ -88,13 +92,18 @@ class LocalSandbox(Sandbox):
         self._pool_size = pool_size
         self._config = config or SandboxConfig()
         self._wanted = _level(isolation)
+        if hash_seed is not None and (type(hash_seed) is not int or not 0 <= hash_seed < 1 << 32):
+            raise ConfigurationError(
+                f"hash_seed={hash_seed!r} is not allowed: give a whole number from 0 to {(1 << 32) - 1}, or nothing."
+            )
+        self._hash_seed = hash_seed
         self._without = frozenset(without)
         unknown = self._without - layers.IDS
         if unknown:
             raise ConfigurationError(f"without: there is no layer {sorted(unknown)[0]!r}.")
         self._lock = threading.Lock()
         self._pool: Pool | None = None
-        self._known: tuple[Pool, SandboxInfo] | None = None
+        self._known: tuple[Pool, SandboxInfo, Mapping[str, Any]] | None = None
         self._language: Language | None = None
         self._of_language: dict[str, LocalSandbox] = {}
         self._closed = self._rotating = False
@@ -126,10 +135,27 @@ class LocalSandbox(Sandbox):
     @property
     def info(self) -> SandboxInfo:
         """Level and layers, proven by starting. Raises SandboxUnavailable or ConfigurationError."""
+        return self._knowledge()[1]
+
+    @property
+    def supports_determinism(self) -> bool:
+        """True when it was given a ``hash_seed``."""
+        return self._hash_seed is not None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Language, interpreter, libraries, preload and hash seed, as the fork server started. Raises as ``info``."""
+        return self._knowledge()[2]
+
+    def _knowledge(self) -> tuple[Pool, SandboxInfo, Mapping[str, Any]]:
         pool = self._started()
-        if self._known is None or self._known[0] is not pool:
-            self._known = (pool, self._info(pool))
-        return self._known[1]
+        known = self._known
+        if known is None or known[0] is not pool:
+            language = self._language.name if self._language else PYTHON
+            settings = {"language": language, "preload": self._preload, "hash_seed": self._hash_seed}
+            identity = {**describe(self._environment), **settings}
+            self._known = known = (pool, self._info(pool), identity)
+        return known
 
     @property
     def supports_streaming(self) -> bool:
@@ -313,7 +339,7 @@ class LocalSandbox(Sandbox):
             return self._start_program_server(self._language)
         if self._wanted is not IsolationLevel.PROCESS:
             try:
-                return ForkServer(self._preload, IsolationLevel.NAMESPACE, self._without, self._environment)
+                return self._fork_server(IsolationLevel.NAMESPACE)
             except SandboxUnavailable:
                 if self._wanted is IsolationLevel.NAMESPACE or missing:
                     raise
@@ -322,7 +348,10 @@ class LocalSandbox(Sandbox):
                 "Level process needs Landlock, and this kernel has none or it is switched off: add landlock to the "
                 "kernel's lsm= parameter, or allow user namespaces."
             )
-        return ForkServer(self._preload, IsolationLevel.PROCESS, self._without, self._environment)
+        return self._fork_server(IsolationLevel.PROCESS)
+
+    def _fork_server(self, level: IsolationLevel) -> ForkServer:
+        return ForkServer(self._preload, level, self._without, self._environment, self._hash_seed)
 
     def _start_program_server(self, language: Language) -> ForkServer:
         if self._wanted is IsolationLevel.PROCESS:
@@ -364,9 +393,12 @@ class LocalSandbox(Sandbox):
         status, reason, decided_by = verdict.decide(heard, evidence, request)
         if status is Status.KILLED:
             pool.tainted = True
-        return outcome_of(
+        outcome = outcome_of(
             (status, reason, decided_by), heard, evidence, artifacts=found, notes=notes, acquire_seconds=waited
         )
+        if outcome.reproducible and cell.directory and cell.directory in repr(outcome):
+            return replace(outcome, reproducible=False)  # the next cell's directory has another name
+        return outcome
 
 
 def _level(isolation: IsolationLevel | str | None) -> IsolationLevel | None:

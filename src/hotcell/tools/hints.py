@@ -18,8 +18,8 @@ import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hotcell.tool_shapes import ANY, PLAIN, Shape, array, from_text, one_of, record, row, table, union
-from hotcell.tool_texts import TEXTS
+from hotcell.tools.shapes import ANY, PLAIN, Shape, array, from_text, one_of, record, row, table, union
+from hotcell.tools.texts import TEXTS
 
 _T = TypeVar("_T")
 _ARRAYS: tuple[Any, ...] = (

@@ -1,7 +1,7 @@
 """The host tools of one execution at work: calls are counted, paced, timed, made elsewhere, and answered once each.
 
-One call runs at a time, as the functions in the cell wait for each other; whoever sends more without waiting fills a
-queue that ends at ``ToolLimits.calls``.
+One call runs at a time, as the functions in the cell wait for each other. Whoever sends more without waiting is not
+listened to meanwhile; see ``sandboxes/exchange.py``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hotcell import tool_answers, tool_asked
 from hotcell.results import ToolCall
-from hotcell.tool_answers import Answer, refused
-from hotcell.tool_asked import Asked, Done
-from hotcell.tool_shapes import Mismatch
-from hotcell.tool_threads import Job, PrivateLoop, Worker
-from hotcell.tools import Toolbox
+from hotcell.tools import Toolbox, answers
+from hotcell.tools import asked as asking
+from hotcell.tools.answers import Answer, refused
+from hotcell.tools.asked import Asked, Done
+from hotcell.tools.shapes import Mismatch
+from hotcell.tools.threads import Job, PrivateLoop, Worker
 
 if TYPE_CHECKING:
     import asyncio
@@ -50,7 +50,7 @@ class ToolRun:
         self._context = contextvars.copy_context() if context is None else context
         self._loop = loop
         self._private_loop: PrivateLoop | None = None
-        self._queue: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Asked, Answer | None] | None] = queue.SimpleQueue()
         self._clerk: threading.Thread | None = None
         self._worker: Worker | None = None
         self._job: Job | None = None
@@ -80,15 +80,14 @@ class ToolRun:
         with self._lock:
             self._count += 1
             self._unanswered += 1
-        asked, answer = tool_asked.read(call, self._count, done, self._toolbox)
+            number = self._count
+        asked, answer = asking.read(call, number, done, self._toolbox)
         asked.is_kept = asked.number <= self._limits.calls + _REFUSALS_KEPT
         if asked.is_kept:
             self._kept.append(asked)
         if asked.number > self._limits.calls:
             answer = refused("RuntimeError", f"No more tool calls: calls={self._limits.calls} are used up.")
-        answer = answer or self._hand_over(asked)
-        if answer:
-            self._settle(asked, answer)
+        self._hand_over(asked, answer)
         return asked.told() if asked.is_kept else None
 
     @property
@@ -129,24 +128,27 @@ class ToolRun:
         for asked in self._kept:
             asked.forget()
 
-    def _hand_over(self, asked: Asked) -> Answer | None:
+    def _hand_over(self, asked: Asked, answer: Answer | None) -> None:
         try:
-            if self._clerk is None:
-                clerk = threading.Thread(target=self._attend, name="hotcell-tools", daemon=True)
-                clerk.start()
-                self._clerk = clerk
+            with self._lock:
+                if self._clerk is None:
+                    clerk = threading.Thread(target=self._attend, name="hotcell-tools", daemon=True)
+                    clerk.start()
+                    self._clerk = clerk
         except RuntimeError as error:
             _log.error("No thread for host tools: %s", error)
-            return refused("RuntimeError", "The host has no thread left for it.")
-        self._queue.put(asked)
-        return None
+            self._settle(asked, refused("RuntimeError", "The host has no thread left for it."))
+        else:
+            self._queue.put((asked, answer))
 
     # --- on the clerk's thread
 
     def _attend(self) -> None:
-        while (asked := self._queue.get()) and not self._closed.is_set():
+        while (item := self._queue.get()) and not self._closed.is_set():
+            asked, answer = item
+            self._keep_pace()  # also with refusals, or a cell could keep the host busy with them
             try:
-                answer = self._perform(asked)
+                answer = answer or self._perform(asked)
             except Exception:  # noqa: BLE001  # a failure of ours or the host's; the cell waits for an answer all the same
                 _log.exception("The host failed to call tool %s", asked.name)
                 answer = refused("RuntimeError", "The host failed to call it.")
@@ -155,7 +157,6 @@ class ToolRun:
     def _perform(self, asked: Asked) -> Answer:
         """Make the call within all limits. Raises RuntimeError when the host has no thread for it."""
         assert asked.tool
-        self._keep_pace()
         limits, left = self._limits, self._limits.total_seconds - self._seconds
         if left < _LEAST_SECONDS:
             return refused(
@@ -163,7 +164,7 @@ class ToolRun:
             )
         seconds = min(left, asked.tool.timeout_seconds or limits.call_seconds)
         begin = partial(asked.begin, limits.argument_bytes)
-        conclude = partial(tool_answers.returned, asked.name, most_bytes=limits.result_bytes)
+        conclude = partial(answers.returned, asked.name, most_bytes=limits.result_bytes)
         job = Job(begin, conclude, self._context.copy(), self._event_loop)
         began = time.monotonic()
         self._engage(job)
@@ -173,7 +174,7 @@ class ToolRun:
         self._disengage(job, in_time=in_time)
         if not in_time:
             _log.warning("Tool %s took longer than %g s", asked.name, seconds)
-            return tool_answers.timed_out(asked.name, seconds)
+            return answers.timed_out(asked.name, seconds)
         return _answer(asked.name, job)
 
     def _keep_pace(self) -> None:
@@ -227,7 +228,7 @@ def _answer(name: str, job: Job) -> Answer:
     if isinstance(job.error, Mismatch):
         return refused(job.error.kind, f"{name}(): {job.error}.")
     if job.error is not None:
-        return tool_answers.raised(name, job.error)
+        return answers.raised(name, job.error)
     answer: Answer = job.value
     return answer
 

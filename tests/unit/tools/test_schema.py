@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotcell.errors import ConfigurationError
-from hotcell.tool_hints import UnsupportedHint, shape_of
-from hotcell.tool_shapes import Mismatch
-from hotcell.tool_signature import ToolSignature
+from hotcell.tools.hints import UnsupportedHint, shape_of
+from hotcell.tools.shapes import Mismatch
+from hotcell.tools.signature import ToolSignature
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -299,6 +299,15 @@ def test_a_signature_is_shown_as_python_writes_it():
         raise NotImplementedError
 
     assert ToolSignature(search).text() == "(query: str, limit: int = 10, *, strict: bool | None = None) -> list[str]"
+
+
+def test_what_it_returns_is_shown_as_far_as_that_can_be_said():
+    def orders() -> list[Filter]:
+        raise NotImplementedError
+
+    assert ToolSignature(orders).text() == "() -> list[{'city': str, 'limit': int}]"
+    assert ToolSignature(everything).returns == "NoSuchFrame"
+    assert ToolSignature(lambda: None).returns == ""
 
 
 def test_a_default_that_is_no_plain_data_is_not_shown():

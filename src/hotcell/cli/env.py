@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hotcell.cli.files import print_json
+from hotcell.cli.parser import add_command
 from hotcell.errors import HotcellError
-from hotcell.terminal import clean_line, size, table
 
 if TYPE_CHECKING:
+    from hotcell.cli.parser import Commands, Parser
     from hotcell.environments import Environment
 
 
-def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add ``env`` and what can be done with it."""
     summary = "build, list and remove environments: libraries for cells, locked and read-only"
     parser = commands.add_parser("env", help=summary, description=summary.capitalize() + ".", allow_abbrev=False)
     below = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_create(below)
-    _add(below, "list", _list, "show all environments")
+    add_command(below, "list", _list, "show all environments")
     for name, command, summary in (
         ("show", _show, "show what an environment holds and where it lies"),
         ("remove", _remove, "remove a name, and the environment when it has no other"),
     ):
-        _add(below, name, command, summary).add_argument("name", metavar="NAME")
+        add_command(below, name, command, summary).add_argument("name", metavar="NAME")
 
 
-def _add(
-    commands: argparse._SubParsersAction[Any], name: str, command: Callable[[argparse.Namespace], int], summary: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False
+def _add_create(commands: Commands[Parser]) -> None:
+    parser = add_command(
+        commands, "create", _create, "find versions, lock them, install exactly those, and name the result"
     )
-    parser.set_defaults(command=command)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a page")
-    return parser
-
-
-def _add_create(commands: argparse._SubParsersAction[Any]) -> None:
-    parser = _add(commands, "create", _create, "find versions, lock them, install exactly those, and name the result")
     parser.add_argument("name", metavar="NAME", help="what to call it; a name that is taken moves to the new one")
     parser.add_argument("--packages", nargs="+", default=[], metavar="PACKAGE", help="such as numpy 'pandas>=2'")
     parser.add_argument("--requirements", metavar="FILE", help="a file with one package a line")
@@ -80,17 +71,18 @@ def _remove(arguments: argparse.Namespace) -> int:
 
     remove(arguments.name)
     if arguments.json:
-        print(json.dumps({"removed": arguments.name}, indent=2))
+        print_json({"removed": arguments.name})
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
     from hotcell.environments import every
+    from hotcell.terminal import clean_line, table
 
     found = list(every())
     whole = [item for item in found if not isinstance(item, HotcellError)]
     if arguments.json:
-        print(json.dumps({"environments": [item.to_dict() for item in whole]}, indent=2))
+        print_json({"environments": [item.to_dict() for item in whole]})
     elif whole:
         print(table([_row(item) for item in whole], most_rows=len(whole), most_width=40))
     for problem in found:
@@ -100,6 +92,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _row(environment: Environment) -> dict[str, str]:
+    from hotcell.terminal import size
+
     return {
         "name": environment.name,
         "python": environment.python_version,
@@ -112,8 +106,10 @@ def _row(environment: Environment) -> dict[str, str]:
 
 def _print(environment: Environment, arguments: argparse.Namespace) -> None:
     if arguments.json:
-        print(json.dumps(environment.to_dict(), indent=2))
+        print_json(environment.to_dict())
         return
+    from hotcell.terminal import clean_line, size
+
     facts = {
         "name": environment.name,
         "python": f"{environment.python_version} ({environment.interpreter})",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hotcell.tool_texts import TEXTS
+from hotcell.tools.texts import TEXTS
 
 _SHOWN_CHARS = 60
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hotcell import tool_answers
 from hotcell.results import ToolCall
-from hotcell.tool_answers import Answer, refused
-from hotcell.tool_shapes import Mismatch
-from hotcell.tools import Tool, Toolbox
+from hotcell.tools import Tool, Toolbox, answers
+from hotcell.tools.answers import Answer, refused
+from hotcell.tools.shapes import Mismatch
 from hotcell.worker.tracebacks import encodable
 
 _NAME_CHARS = 64
@@ -59,7 +58,7 @@ class Asked:
         """Give the answer to whoever waits for it, and keep what a record needs."""
         payload = answer.encode(self.identity)
         told = {"number": self.number, "name": self.name, "outcome": answer.outcome, "error": answer.error}
-        self.answer = replace(answer, value=tool_answers.shortened(answer.value))
+        self.answer = replace(answer, value=answers.shortened(answer.value))
         done = self.done
         self.forget()
         done({**told, "seconds": self.seconds} if self.is_kept else None, payload)
@@ -96,7 +95,7 @@ def read(call: Mapping[str, Any], number: int, done: Done, toolbox: Toolbox) -> 
     )
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         return asked, refused("TypeError", "args must be a list and kwargs an object.")
-    asked.arguments = tool_answers.shortened_items({"args": args, **kwargs} if args else kwargs)
+    asked.arguments = answers.shortened_items({"args": args, **kwargs} if args else kwargs)
     if name not in toolbox:
         return asked, refused("RuntimeError", f"There is no host tool {asked.name!r}.")
     asked.tool = toolbox[name]
@@ -104,5 +103,5 @@ def read(call: Mapping[str, Any], number: int, done: Done, toolbox: Toolbox) -> 
         asked.bound = asked.tool.signature.bind(args, kwargs)
     except TypeError as error:
         return asked, refused("TypeError", f"{name}() {error}")
-    asked.arguments = tool_answers.shortened_items(asked.bound.arguments)
+    asked.arguments = answers.shortened_items(asked.bound.arguments)
     return asked, None

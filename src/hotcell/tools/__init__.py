@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from hotcell.config import MiB, check_range
 from hotcell.errors import ConfigurationError
-from hotcell.tool_signature import ToolSignature
+from hotcell.tools.signature import ToolSignature
 from hotcell.worker.tools import ToolError
 
 __all__ = ["Tool", "ToolError", "ToolLimits", "Toolbox", "Tools"]

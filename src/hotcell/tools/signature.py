@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from hotcell.errors import ConfigurationError
-from hotcell.tool_hints import UnsupportedHint, shape_of
-from hotcell.tool_shapes import ANY, Shape, optional
+from hotcell.tools.hints import UnsupportedHint, shape_of
+from hotcell.tools.shapes import ANY, Shape, optional
 
 _EMPTY = inspect.Parameter.empty
 _DEFAULT_CHARS = 100
@@ -54,7 +54,7 @@ class ToolSignature:
         hints = _hints(target)
         self.parameters = tuple(_parameter(item, hints) for item in self._signature.parameters.values())
         self.description = (inspect.getdoc(target) or "")[:_DOC_CHARS]
-        self.returns = _returns(self._signature)
+        self.returns = _returns(self._signature, target)
 
     def bind(self, args: list[Any], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         """Which argument is for which parameter. Raises TypeError, as a call would."""
@@ -157,13 +157,17 @@ def _offered(function: Callable[..., Any], fixed: set[str]) -> inspect.Signature
 def _hints(target: Any) -> dict[str, Any]:
     # The annotation of what it returns is for people alone: it may name what only a type checker imports.
     wanted = {name: hint for name, hint in getattr(target, "__annotations__", {}).items() if name != "return"}
-    names = getattr(target, "__globals__", {})
     try:
-        return typing.get_type_hints(SimpleNamespace(__annotations__=wanted), names, include_extras=True)
+        return _evaluated(wanted, target)
     except Exception as error:  # evaluating an annotation may raise anything
         raise ConfigurationError(
             f"its annotations cannot be evaluated ({error}): use names that its module defines."
         ) from error
+
+
+def _evaluated(annotations: dict[str, Any], target: Any) -> dict[str, Any]:
+    names = getattr(target, "__globals__", {})
+    return typing.get_type_hints(SimpleNamespace(__annotations__=annotations), names, include_extras=True)
 
 
 def _parameter(item: inspect.Parameter, hints: dict[str, Any]) -> Parameter:
@@ -191,8 +195,12 @@ def _is_plain(default: Any) -> bool:
     return default is None or (type(default) in (bool, int, float, str) and len(repr(default)) <= _DEFAULT_CHARS)
 
 
-def _returns(signature: inspect.Signature) -> str:
+def _returns(signature: inspect.Signature, target: Any) -> str:
+    """For people: what is in it where that can be said, else the annotation as it is."""
     hint = signature.return_annotation
     if hint is inspect.Signature.empty:
         return ""
-    return hint if isinstance(hint, str) else inspect.formatannotation(hint)
+    try:
+        return shape_of(_evaluated({"return": hint}, target)["return"]).shown
+    except Exception:  # noqa: BLE001  # evaluating an annotation may raise anything
+        return hint if isinstance(hint, str) else inspect.formatannotation(hint)
