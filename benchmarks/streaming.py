@@ -9,6 +9,7 @@ import hotcell
 from benchmarks.branches import run
 from benchmarks.measure import Contender, Row, interleave, milliseconds, timed
 from benchmarks.subjects import executor
+from hotcell.events import Stdout
 
 _TALK = """
 import time
@@ -30,6 +31,6 @@ def measure(rounds: int) -> Iterator[Row]:
 def _delays(runner: hotcell.Executor, count: int) -> Iterator[float]:
     for event in runner.stream(_TALK.format(count=count)):
         now = time.time_ns()
-        if isinstance(event, hotcell.Stdout):
+        if isinstance(event, Stdout):
             for line in event.text.split():
                 yield (now - int(line)) / 1e9

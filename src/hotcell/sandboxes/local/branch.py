@@ -12,7 +12,6 @@ import gc
 import mmap
 import os
 import random
-import re
 import stat
 import sys
 import warnings
@@ -27,7 +26,8 @@ _DEVICE = stat.S_ISCHR
 _MAP_FIXED = 0x10
 _STDERR = 4
 """Which of the handles is the copy's stderr: what goes wrong is said there."""
-_SHARED = re.compile(rb"^\S+ [r-][w-][x-]s ", re.MULTILINE)
+_SHARED = (b"w-s ", b"wxs ", b"/dev/zero", b"/memfd:", b"/SYSV", b"[anon_shmem", mounts.CELL.encode())
+"""What the list of mappings has somewhere when one of them is shared; most of them are files that are only read."""
 
 
 def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int]]) -> bool:
@@ -152,8 +152,8 @@ def _renew_mappings(shared: list[tuple[int, int]]) -> None:
     """Files of the original that are mapped become the copy's; nameless shared memory becomes private."""
     with open("/proc/self/maps", "rb", buffering=0) as file:
         maps = file.readall()
-    if not _SHARED.search(maps):
-        return  # the common case: no line is worth a look
+    if not any(mark in maps for mark in _SHARED):
+        return  # the common case: none of six hundred lines is worth a look
     pages.make_private([area for area in pages.shared_areas() if area not in shared])
     for start, end, permissions, offset, path in _mapped_files(maps.decode(errors="replace")):
         writable = mmap.PROT_WRITE if "w" in permissions else 0

@@ -123,11 +123,13 @@ class LocalSession(SandboxSession):
             self._cell.thaw()
             try:
                 cell = copy(self._pool.server, self._cell, keep_random=keep_random)
+                cell.stop()  # both take a moment, and they take it together
+                self._cell.stop()
+                self._pool.keep_copy(cell)
             finally:
                 self._cell.freeze()
-            self._pool.keep_copy(cell)
-            self._pool.prepare_shell(self._cell)
             cell.freeze()
+            self._pool.prepare_shell(self._cell)
             return LocalSession(self._pool, cell, cell.work)
 
     def close(self) -> None:
