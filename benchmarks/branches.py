@@ -21,7 +21,7 @@ _REST_SECONDS = 0.1
 def measure(rounds: int) -> Iterator[Row]:
     """A session with pandas loaded and 100 MB alive; before each turn its next place has been made."""
     config = hotcell.SandboxConfig(memory_bytes=1 << 30)
-    with executor(pool_size=1) as (runner, sandbox):
+    with executor(("numpy", "pandas"), pool_size=1) as (runner, sandbox):
         if not sandbox.supports_fork:
             yield absent("session.fork(), 100 MB alive", "this host refuses namespaces", most=10)
             return
