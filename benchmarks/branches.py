@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,22 +15,24 @@ from benchmarks.subjects import executor
 
 FRAME = "import numpy as np, pandas as pd\nframe = pd.DataFrame(np.arange(13_107_200.0).reshape(-1, 8))"
 """A DataFrame of 100 MiB."""
-_REST_SECONDS = 0.02
+_REST_SECONDS = 0.1
 
 
 def measure(rounds: int) -> Iterator[Row]:
-    """A session with pandas loaded and 100 MB alive; between the rounds its next place is made ready."""
+    """A session with pandas loaded and 100 MB alive; before each turn its next place has been made."""
     config = hotcell.SandboxConfig(memory_bytes=1 << 30)
     with executor(pool_size=1) as (runner, sandbox):
         if not sandbox.supports_fork:
             yield absent("session.fork(), 100 MB alive", "this host refuses namespaces", most=10)
             return
-        with runner.session(config=config, branchable=True) as session:
-            run(session, FRAME)
+        with contextlib.ExitStack() as stack:
+            session, other = (stack.enter_context(runner.session(config=config, branchable=True)) for _ in range(2))
+            for each in (session, other):
+                run(each, FRAME)
             contenders = [
                 Contender(name="fork", once=partial(_fork, session, 1)),
                 Contender(name="fork(3)", once=partial(_fork, session, 3), every=2),
-                Contender(name="back", once=timed(partial(_back, session)), every=2),
+                Contender(name="back", once=timed(partial(_back, other)), every=2),
                 Contender(name="call", once=timed(partial(run, session, "1"))),
             ]
             found = interleave(contenders, rounds, partial(time.sleep, _REST_SECONDS))

@@ -274,8 +274,9 @@ class Session:
             raise SessionLost(str(self._ended), reason=self._ended.reason)
 
     def __del__(self) -> None:
-        if getattr(self, "_ended", self) is None and not self._cell.lost:
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+        if getattr(self, "_ended", self) is None:
+            if not self._cell.lost:
+                warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             with contextlib.suppress(Exception):  # at the interpreter's end its parts may be gone
                 self.close()
 

@@ -235,7 +235,7 @@ def test_what_is_not_the_copy_is_not_taken_for_it(
 
 @pytest.mark.threat("branch.forged-ready")
 def test_ready_said_twice_is_the_copys_own_end(branchable: Opener, forked: Forker, neighbour: Session) -> None:
-    """The second is no answer to a call."""
+    """A copy that says READY twice is ended at its first call: the second is no answer."""
     session = branchable()
     hijack(session, "if not become_copy(handles): return False\nos.write(3, READY)\nreturn True")
     (copy,) = forked(session)
@@ -308,7 +308,7 @@ def test_siblings_that_nobody_made_are_gone_with_the_call(
 
 @pytest.mark.threat("branch.hidden")
 def test_hidden_siblings_are_killed_during_the_call(branchable: Opener) -> None:
-    """They do not outlive the next look."""
+    """Processes that made themselves our siblings do not outlive the next look, and the call goes on."""
     session = branchable(timeout_seconds=3)
     code = NAMED.format(name="hidden2") + HIDDEN + "import time\nfor _ in range(5): hide(spin)\ntime.sleep(1)"
     began = time.process_time()
@@ -319,7 +319,7 @@ def test_hidden_siblings_are_killed_during_the_call(branchable: Opener) -> None:
 
 @pytest.mark.threat("branch.hidden")
 def test_a_bomb_of_hidden_siblings_ends_with_its_call(branchable: Opener, forked: Forker, neighbour: Session) -> None:
-    """Each makes the next and ends: the bomb is over soon after the call, or the session is."""
+    """Hidden siblings that make the next and end: the bomb is over with the call, or the session is."""
     session = branchable(timeout_seconds=1, processes=16)
     (copy,) = forked(session)
     code = NAMED.format(name="hiddenbomb") + HIDDEN + "def bomb():\n    while True: hide(bomb)\nbomb()"
@@ -333,7 +333,7 @@ def test_a_bomb_of_hidden_siblings_ends_with_its_call(branchable: Opener, forked
 
 @pytest.mark.threat("branch.hidden")
 def test_the_cpu_time_of_hidden_siblings_counts(branchable: Opener) -> None:
-    """They are killed on sight, and what they used until then is in the account."""
+    """Hidden siblings are killed on sight, and the CPU time they used until then is in the account."""
     session = branchable()
     code = (
         HIDDEN
@@ -604,8 +604,7 @@ def test_the_fork_server_dies_while_a_session_is_copied() -> None:
 
 @pytest.mark.threat("branch.leftovers")
 def test_nothing_survives_hostile_families() -> None:
-    """Families with bombs, liars, planters and the dead among them: closed, they leave no process, mount, group or
-    descriptor."""
+    """Families with bombs, evaders and the dead among them: closed, they leave no process, group or descriptor."""
     before = footprint()
     with LocalSandbox(pool_size=1) as sandbox:
         executor = Executor(sandbox, SandboxConfig(timeout_seconds=1, processes=16), Policy.permissive())

@@ -28,7 +28,7 @@ def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> NestedCe
     cell.require_room()
     with cell.family.copying(), contextlib.ExitStack() as ours:
         try:
-            shell = cell.take_spare() or cell.make_shell(server)
+            shell = cell.take_shell(server)
             ours.callback(end_shell, shell)
             channel, outputs, theirs = _streams(ours)
             try:

@@ -79,6 +79,8 @@ class NestedCell(LocalCell):
         self._witness.expect(self._number)
         self.admission = threading.Lock()
         """Held while it is put into a memory group of its own."""
+        self._making = threading.Lock()
+        """Held while a place for a copy is made."""
         self._spare: Shell | None = None
         self._spare_init = 0
         """A place for its next copy."""
@@ -127,24 +129,29 @@ class NestedCell(LocalCell):
         """Make a place for its next copy ahead of time, which is most of the time that a copy takes."""
         if self._spare is not None or self.released or self._depth >= MOST_DEEP:
             return
-        try:
-            spare = self.make_shell(maker)
-        except (OSError, SandboxError):
-            return  # whoever asks for the copy meets the same trouble and is told
-        with self.family.lock:
-            self._spare, self._spare_init = spare, pid_of(spare.init)
-            is_late = not self._namespaces
+        with self._making:
+            try:
+                spare = self.make_shell(maker)
+            except (OSError, SandboxError):
+                return  # whoever asks for the copy meets the same trouble and is told
+            with self.family.lock:
+                self._spare, self._spare_init = spare, pid_of(spare.init)
+                is_late = not self._namespaces
         if is_late:
             self._let_spare_go()
 
-    def take_spare(self) -> Shell | None:
-        """The place that was made ahead; its descriptors are the caller's."""
+    def take_shell(self, maker: ShellMaker) -> Shell:
+        """The place that was made ahead, or is being made; else one is made now. Raises SandboxError."""
+        with self._making:
+            return self._take_spare() or self.make_shell(maker)
+
+    def _take_spare(self) -> Shell | None:
         with self.family.lock:
             spare, self._spare = self._spare, None
         return spare
 
     def _let_spare_go(self) -> None:
-        spare = self.take_spare()
+        spare = self._take_spare()
         if spare:
             end_shell(spare)
 
@@ -335,7 +342,7 @@ class NestedCell(LocalCell):
     def let_go(self) -> None:
         """In a forked copy of the application: close every descriptor and touch nothing else."""
         self.family.forget_in_fork()
-        for handle in self.take_spare() or ():
+        for handle in self._take_spare() or ():
             os.close(handle)
         self._close_namespaces()
         if self._init_handle >= 0:

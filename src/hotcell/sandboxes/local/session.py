@@ -125,10 +125,10 @@ class LocalSession(SandboxSession):
                 cell = copy(self._pool.server, self._cell, keep_random=keep_random)
                 cell.stop()  # both take a moment, and they take it together
                 self._cell.stop()
-                self._pool.keep_copy(cell)
             finally:
                 self._cell.freeze()
             cell.freeze()
+            self._pool.keep_copy(cell)
             self._pool.prepare_shell(self._cell)
             return LocalSession(self._pool, cell, cell.work)
 
