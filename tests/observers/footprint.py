@@ -29,6 +29,11 @@ class Footprint:
     segments: int
     """System V shared memory of this machine."""
 
+    def covers(self, seen: Footprint) -> bool:
+        """True when nothing was added. Less may be there: a sandbox that tests share may have been at replacing its
+        fork server when this was counted."""
+        return all(getattr(seen, name) <= most for name, most in vars(self).items())
+
 
 def footprint() -> Footprint:
     """What this process has now."""

@@ -12,22 +12,20 @@ pipe.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import gc
 import json
-import mmap
 import os
 import select
 import signal
 import site
 import socket
-import stat
 import struct
 import sys
 from typing import Any, NoReturn
 
 from hotcell.sandboxes.local import branch, jail, kernel, mounted, mounts, pages, seccomp, shells
+from hotcell.sandboxes.local.library_files import LibraryFiles
+from hotcell.sandboxes.local.pause import PauseInits
 from hotcell.worker import adaptations, programs, runner, serve
 
 PREPARE = struct.Struct("<9Q")
@@ -38,7 +36,6 @@ MADE, REFUSED = b"M", b"R"
 END = struct.Struct("<iQQ")
 """Wait status, user and system CPU time in microseconds, of the cell's process and the children it waited for."""
 
-_STACK_BYTES = 1 << 16
 _MOST_BYTES = PREPARE.size + 16_384
 _FIRST_SLOT_ID, _SLOT_COUNT = 1000, 60_000
 
@@ -82,7 +79,8 @@ class Zygote:
         self._pages = pages.NOTHING
         self._shared: list[tuple[int, int]] = []
         self._own_pids = -1
-        self._library_files: dict[int, str] = {}
+        self._library_files: LibraryFiles
+        self._inits: PauseInits | None = None
 
     def prepare(self, preload: list[str]) -> None:
         """Import, warm up and freeze the heap. Raises whatever an import raises."""
@@ -97,17 +95,18 @@ class Zygote:
             site.main()  # we were started without it, outside the wall
         # What is not here any more (the application's own places) would only be looked into in vain.
         sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
-        before = _descriptors()
+        self._library_files = LibraryFiles()
         adaptations.install()
         pages.warm_up(preload)
         runner.prepare()
         _check_alone()
-        self._library_files = _readable_files(_descriptors() - before)
+        self._library_files.learn()
         self._shared = pages.shared_areas()
         if self._namespaced:
             self._ruleset = jail.landlock_ruleset(namespaced=True, own_directories=[])
             kernel.call("prctl", kernel.PR_SET_SECUREBITS, kernel.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
-            self._make_init_parts()
+            self._own_pids = os.pidfd_open(os.getpid())
+            self._inits = None if "pid-namespace" in self._without else PauseInits()
         self._filter = seccomp.Filter(
             seccomp.assemble(seccomp.rules(processes=self._namespaced, own_pid=None, counted=self._counted))
         )
@@ -119,16 +118,6 @@ class Zygote:
         gc.freeze()
         self._pages = pages.learn(preload)
         self._baseline = pages.address_space()
-
-    def _make_init_parts(self) -> None:
-        self._own_pids = os.pidfd_open(os.getpid())
-        # Private, and not even copied to cells: whoever can write to an init's stack decides what it does.
-        self._stack = mmap.mmap(-1, _STACK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._stack.madvise(mmap.MADV_DONTFORK)
-        self._stack_top = ctypes.addressof(ctypes.c_char.from_buffer(self._stack)) + _STACK_BYTES - 64
-        self._clone = kernel.libc.clone
-        self._clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
-        self._pause = ctypes.cast(kernel.libc.pause, ctypes.c_void_p)
 
     def serve(self) -> NoReturn:
         """Answer until the application goes away; then end, and with us everything in our PID namespace."""
@@ -198,7 +187,7 @@ class Zygote:
         directory = self._make_directory()
         if "reseed" not in self._without:
             pages.reseed_libraries()
-        init, init_handle = self._start_init()
+        init, init_handle = self._inits.start() if self._inits else (0, -1)
         pid = kernel.fork()
         if pid == 0:
             self._become_cell(
@@ -249,29 +238,6 @@ class Zygote:
     @property
     def _slot_id(self) -> int:
         return (0 if self._namespaced else 1 << 30) + _FIRST_SLOT_ID + self._slot
-
-    def _start_init(self) -> tuple[int, int]:
-        """A new PID namespace with an init that does nothing at all, and our next child's place in it.
-
-        The init is the C library's ``pause`` on a stack of its own, sharing our memory: it costs no page tables (0.05
-        ms against 1-3 ms for a fork), has no code of the cell in it, and ignores every signal from inside. All of them
-        can share one stack: each only ever holds the same two words. It is killed when the cell's process ends, and the
-        kernel takes the rest of the namespace with it.
-        """
-        if not self._namespaced or "pid-namespace" in self._without:
-            return 0, -1
-        # It inherits this mask for good: with a handler left by some library, a signal from inside would run it, in our
-        # memory.
-        kernel.block_signals()
-        # With our table of descriptors, not a copy of it: a copy would hold every wire open for as long as it lives.
-        flags = kernel.CLONE_VM | kernel.CLONE_FILES | kernel.CLONE_NEWPID | signal.SIGCHLD
-        init = self._clone(self._pause, self._stack_top, flags, None)
-        kernel.unblock_signals()
-        if init < 0:
-            raise kernel.failure("clone")
-        handle = os.pidfd_open(init)
-        kernel.call("setns", handle, kernel.CLONE_NEWPID)
-        return init, handle
 
     def _open_session(self, head: bytes, limits: jail.Limits, handles: list[int]) -> None:
         """A cell that may be copied: a witness, and in its PID namespace a shell with the session's first process."""
@@ -401,7 +367,7 @@ class Zygote:
         os.dup2(their_out, 1)
         os.dup2(their_err, 2)
         os.dup2(their_wire, serve.CHANNEL)
-        self._reopen_library_files()
+        self._library_files.reopen()
         if not is_branchable:
             self._take_ids()
         pages.make_private(self._shared)
@@ -413,27 +379,10 @@ class Zygote:
         if not self._namespaced and "landlock" not in self._without:
             self._restrict_to(directory)
         if "descriptors" not in self._without:
-            self._close_descriptors()
+            self._library_files.close_others(serve.CHANNEL + 1)
         if "reseed" not in self._without:
             pages.reseed()
         return work
-
-    def _close_descriptors(self) -> None:
-        """All but the streams, the wire, and files that libraries hold open: those each cell has opened anew."""
-        low = serve.CHANNEL + 1
-        for handle in sorted(self._library_files):
-            os.closerange(low, handle)
-            low = handle + 1
-        os.closerange(low, 1 << 20)
-
-    def _reopen_library_files(self) -> None:
-        """Matplotlib, say, keeps its fonts open. A description shared with siblings would share its offset too."""
-        for handle, path in self._library_files.items():
-            offset = os.lseek(handle, 0, os.SEEK_CUR)
-            own = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            os.dup2(own, handle, inheritable=False)
-            os.close(own)
-            os.lseek(handle, offset, os.SEEK_SET)
 
     def _own_place(self, directory: str | None) -> str:
         if directory is None:
@@ -480,30 +429,6 @@ class Zygote:
         except BrokenPipeError:
             pass  # the application has stopped caring
         os.close(cell.end)
-
-
-def _descriptors() -> set[int]:
-    # Without the listing's own: its number is free again, and the next file that a library opens gets it.
-    return {handle for handle in map(int, os.listdir("/proc/self/fd")) if _is_open(handle)}
-
-
-def _is_open(handle: int) -> bool:
-    try:
-        os.fstat(handle)
-    except OSError:
-        return False
-    return True
-
-
-def _readable_files(handles: set[int]) -> dict[int, str]:
-    """Those of the descriptors that are regular files open for reading, with their paths."""
-    found = {}
-    for handle in handles:
-        with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
-            reading = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
-            if reading and stat.S_ISREG(os.fstat(handle).st_mode):
-                found[handle] = os.readlink(f"/proc/self/fd/{handle}")
-    return found
 
 
 def _check_alone() -> None:
