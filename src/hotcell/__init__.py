@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hotcell.cache import Cache, MemoryCache
     from hotcell.config import SandboxConfig
     from hotcell.determinism import Deterministic
+    from hotcell.directory_cache import DirectoryCache
     from hotcell.environments import Environment
     from hotcell.errors import (
         ConfigurationError,
@@ -65,6 +66,7 @@ _HOME = {
     "hotcell.cache": ["Cache", "MemoryCache"],
     "hotcell.config": ["SandboxConfig"],
     "hotcell.determinism": ["Deterministic"],
+    "hotcell.directory_cache": ["DirectoryCache"],
     "hotcell.environments": ["Environment"],
     "hotcell.errors": [
         "ConfigurationError",
@@ -86,6 +88,7 @@ _HOME = {
     "hotcell.results": [
         "Artifact",
         "CheckReport",
+        "DirectoryCache",
         "Display",
         "ErrorInfo",
         "ExecutionResult",
@@ -117,6 +120,7 @@ __all__ = [
     "CheckReport",
     "ConfigurationError",
     "Deterministic",
+    "DirectoryCache",
     "Display",
     "Environment",
     "EnvironmentFailed",

@@ -199,6 +199,23 @@ def test_a_bad_figure_format_is_named(hotcell: Command) -> None:
 DRAW = "import random, uuid\nprint(random.random(), uuid.uuid4(), list({'a', 'b', 'c', 'd', 'e'}))"
 
 
+def test_a_result_that_was_kept_needs_no_second_run(hotcell: Command) -> None:
+    def run(code: str) -> dict[str, object]:
+        return json.loads(hotcell("run", "-", "--json", "--cache", "kept", stdin=code).out)
+
+    first, second, other = run("print(6 * 7)"), run("print(6 * 7)"), run("print(6 * 8)")
+    assert (first["cached"], second["cached"], other["cached"]) == (False, True, False)
+    assert first["stdout"] == second["stdout"] == "42\n"
+
+
+def test_a_read_only_file_is_there_and_a_name_is_given_once(hotcell: Command, here: Path) -> None:
+    (here / "data.txt").write_text("text")
+    done = hotcell("run", "-", "--json", "--read-only", "in.txt=data.txt", stdin="open('in.txt').read()")
+    assert json.loads(done.out)["value"] == "text"
+    twice = ("--read-only", "a=data.txt", "--file", "a=data.txt")
+    assert hotcell("run", "-", *twice, stdin="1").code == Exit.USAGE
+
+
 def test_a_deterministic_run_can_be_repeated(hotcell: Command) -> None:
     def printed(*options: str) -> str:
         return json.loads(hotcell("run", "-", "--json", *options, stdin=DRAW).out)["stdout"]

@@ -10,9 +10,12 @@ from hotcell.cli.exits import UsageError
 from hotcell.cli.files import json_object, read
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hotcell.cli.parser import Parser
     from hotcell.config import SandboxConfig
     from hotcell.policy import Policy
+    from hotcell.readonly import ReadOnly
 
 _PRESETS = ("strict", "standard", "permissive")
 
@@ -72,6 +75,14 @@ def add_cell(parser: Parser) -> None:
         help="put a copy of PATH into the work directory as NAME; may be repeated",
     )
     parser.add_argument(
+        "--read-only",
+        type=values.file,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="the same for reading alone; as root a large file is not copied; may be repeated",
+    )
+    parser.add_argument(
         "--tool",
         type=values.tool,
         action="append",
@@ -83,6 +94,16 @@ def add_cell(parser: Parser) -> None:
         "--preload", type=values.modules, default=[], metavar="A,B", help="modules imported before the code arrives"
     )
     parser.add_argument("--env", metavar="NAME", help="run in an environment that `hotcell env create` built")
+
+
+def files(arguments: argparse.Namespace) -> dict[str, Path | ReadOnly]:
+    """What ``--file`` and ``--read-only`` name. Raises UsageError for a name that both have."""
+    from hotcell.readonly import ReadOnly
+
+    for name, _ in arguments.read_only:
+        if name in dict(arguments.file):
+            raise UsageError(f"{name!r} is given by --file and by --read-only")
+    return {**dict(arguments.file), **{name: ReadOnly(path) for name, path in arguments.read_only}}
 
 
 def config(arguments: argparse.Namespace) -> SandboxConfig:

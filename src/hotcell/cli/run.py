@@ -12,6 +12,7 @@ from hotcell.cli.files import need_writable_directory, print_json, read_source, 
 from hotcell.cli.parser import add_command
 
 if TYPE_CHECKING:
+    from hotcell.cache import Cache
     from hotcell.cli.parser import Commands, Parser
     from hotcell.config import SandboxConfig
     from hotcell.determinism import Deterministic
@@ -52,6 +53,9 @@ def add_parser(commands: Commands[Parser]) -> None:
         help="run Python so that running it again gives the same: nothing random in there is secret",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="the same, with randomness of its own for each N")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="the same, and keep the result in DIR: the next time nothing need be run"
+    )
     parser.add_argument("--sandbox", choices=("local", "restricted"), default="local", help="where (default local)")
     parser.add_argument(
         "--min-isolation",
@@ -73,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     given = {
         "context": arguments.context,
-        "files": dict(arguments.file),
+        "files": options.files(arguments),
         "artifacts": tuple(arguments.artifact) or ("*",) if arguments.output_dir else (),
         "tools": host_tools.load(arguments.tool),
         "language": options.language(arguments),
@@ -81,7 +85,8 @@ def _run(arguments: argparse.Namespace) -> int:
     }
     least = IsolationLevel(arguments.min_isolation)
     with _sandbox(arguments, config) as sandbox:
-        executor = Executor(sandbox=sandbox, config=config, policy=policy, min_isolation=least)
+        cache = _cache(arguments)
+        executor = Executor(sandbox=sandbox, config=config, policy=policy, min_isolation=least, cache=cache)
         live = _is_live(arguments, sandbox)
         result = _follow(executor.stream(code, **given), arguments) if live else executor.execute(code, **given)
     _show(result, arguments, told=live)
@@ -107,13 +112,22 @@ def _sandbox(arguments: argparse.Namespace, config: SandboxConfig) -> Sandbox:
     return RestrictedPythonSandbox(allow_no_isolation=arguments.min_isolation == "none")
 
 
+def _cache(arguments: argparse.Namespace) -> Cache | None:
+    """Raises ConfigurationError for a directory that cannot be trusted."""
+    if not arguments.cache:
+        return None
+    from hotcell.directory_cache import DirectoryCache
+
+    return DirectoryCache(arguments.cache)
+
+
 def _deterministic(arguments: argparse.Namespace) -> Deterministic | None:
     """Raises ConfigurationError for a seed that is none."""
     from hotcell.determinism import Deterministic
 
     if arguments.seed is not None:
         return Deterministic(seed=arguments.seed)
-    return Deterministic() if arguments.deterministic else None
+    return Deterministic() if arguments.deterministic or arguments.cache else None
 
 
 def _is_live(arguments: argparse.Namespace, sandbox: Sandbox) -> bool:

@@ -95,7 +95,7 @@ def _open(executor: Executor, arguments: argparse.Namespace, branchable: bool) -
     lifetime = Lifetime(idle_seconds=_A_DAY, age_seconds=_A_DAY, calls=1_000_000)
     session = executor.session(lifetime=lifetime, branchable=branchable)
     try:
-        for name, path in arguments.file:
+        for name, path in options.files(arguments).items():
             session.files.write(name, path)
     except OSError as error:
         session.close()
