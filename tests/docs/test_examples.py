@@ -7,6 +7,7 @@ The Python blocks of a page run one after the other, as one program, in an empty
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import re
 import shutil
@@ -109,3 +110,5 @@ def test_the_examples_of_this_page_do_what_it_says(page: Path, path_with_hotcell
             run_python(page, line, source, namespace)
         else:
             run_console(page, line, source, path_with_hotcell)
+    namespace.clear()
+    gc.collect()  # what a page leaves open is warned of here, not in a later test

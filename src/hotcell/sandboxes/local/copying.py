@@ -8,14 +8,16 @@ import os
 import select
 import socket
 import struct
+import time
 
 from hotcell.errors import PoolExhausted, SandboxCrashed
-from hotcell.sandboxes.local.family import Family
+from hotcell.sandboxes.local.family import parent_of
 from hotcell.sandboxes.local.forkserver import ForkServer
 from hotcell.sandboxes.local.nested import NestedCell, end_shell, is_first_in
 from hotcell.worker import wire
 
 _READY_SECONDS = 30.0
+_PARTING_SECONDS = 5.0
 _CREDENTIALS = struct.Struct("<3i")
 """``struct ucred``: the sender's PID in our namespace, by the kernel's word; uid and gid."""
 
@@ -38,7 +40,7 @@ def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> NestedCe
             finally:
                 for handle in theirs:
                     os.close(handle)
-            process = _wait_until_moved_in(channel, outputs[1], cell.family, shell.init)
+            process = _wait_until_moved_in(channel, outputs[1], cell, shell.init)
             ours.pop_all()  # all of it is the copy's from here on
             return NestedCell((channel.detach(), *outputs), process, shell, cell.limits, cell.family, origin=cell)
         except OSError as error:
@@ -60,7 +62,7 @@ def _streams(ours: contextlib.ExitStack) -> tuple[socket.socket, list[int], list
     return channel, outputs, theirs
 
 
-def _wait_until_moved_in(channel: socket.socket, stderr: int, family: Family, init_handle: int) -> int:
+def _wait_until_moved_in(channel: socket.socket, stderr: int, origin: NestedCell, init_handle: int) -> int:
     """A pidfd of the copy. Who says that it is the copy may lie: a session can send any PID that it sees."""
     channel.settimeout(_READY_SECONDS)
     try:
@@ -79,12 +81,12 @@ def _wait_until_moved_in(channel: socket.socket, stderr: int, family: Family, in
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
     ]
     channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
-    if len(pids) != 1 or (process := _open_copy(pids[0], family, init_handle)) is None:
+    if len(pids) != 1 or (process := _open_copy(pids[0], origin, init_handle)) is None:
         raise SandboxCrashed("The session could not be copied: what answered is not in the place that was made for it.")
     return process
 
 
-def _open_copy(pid: int, family: Family, init_handle: int) -> int | None:
+def _open_copy(pid: int, origin: NestedCell, init_handle: int) -> int | None:
     """Its pidfd if it is the first in its place. Below one session all others that are first in one are known."""
     try:
         process = os.pidfd_open(pid)
@@ -92,8 +94,15 @@ def _open_copy(pid: int, family: Family, init_handle: int) -> int | None:
         return None
     poller = select.poll()
     poller.register(process, select.POLLIN)
-    # That it lives is looked at last: until then the number was its own.
-    if is_first_in(pid, init_handle) and pid not in family.known() and not poller.poll(0):
-        return process
+    if is_first_in(pid, init_handle) and pid not in origin.family.known():
+        deadline = time.monotonic() + _PARTING_SECONDS
+        # By the detour for processes with threads it has another parent for a moment. Whose child it stays is what we
+        # need to know: there its hidden siblings are looked for.
+        while not (is_ours := parent_of(pid) in origin.parents_of_copies()) and time.monotonic() < deadline:
+            if poller.poll(1):
+                break
+        # That it lives is looked at last: until then the number was its own.
+        if is_ours and not poller.poll(0):
+            return process
     os.close(process)
     return None

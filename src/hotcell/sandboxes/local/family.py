@@ -68,8 +68,7 @@ class Family:
         with self.lock:
             if self._copying or self.witness.is_gone:
                 return True
-        known = self.known()
-        return kill_found(lambda: unknown_children(self.witness.pid, known))
+            return kill_found(lambda: unknown_children(self.witness.pid, self.known()))  # no copy is born meanwhile
 
     @property
     def is_copying(self) -> bool:
@@ -109,6 +108,15 @@ def children_of(pid: int) -> list[int]:
             return [int(number) for number in file.readall().split()]
     except OSError:
         return []
+
+
+def parent_of(pid: int) -> int:
+    """0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return int(file.readall().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def is_init(pid: int) -> bool:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from hotcell.errors import ConfigurationError, SandboxError
 from hotcell.sandboxes.local.cell import Ending, LocalCell, is_over, pid_of
-from hotcell.sandboxes.local.family import Family, children_of, is_init, kill_found, unknown_children
+from hotcell.sandboxes.local.family import Family, children_of, is_init, kill_found, parent_of, unknown_children
 from hotcell.sandboxes.local.jail import Limits
 from hotcell.sandboxes.local.shells import Shell
 from hotcell.sandboxes.local.witness import Witness, numbers_of
@@ -93,9 +93,13 @@ class NestedCell(LocalCell):
         if origin is None:
             return self.family.witness, None
         # By the detour for processes with threads it was left to its original's init.
-        if self.pid in children_of(origin.init):
+        if parent_of(self.pid) == origin.init:
             return origin._heard, origin
         return origin._witness, origin._up
+
+    def parents_of_copies(self) -> tuple[int, int]:
+        """Who may bury its copies: the init that buries it, and its own."""
+        return self._witness.pid, self.init
 
     def _keep_init(self, handle: int) -> None:
         self._init_handle = handle
