@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from observers.cells import NAMED, RAW
-from observers.footprint import footprint, settles
+from observers.footprint import resting, settles
 from observers.hijacked import hijacked
 from observers.opened import Forker, Opener, value
 from observers.processes import named
@@ -607,7 +607,7 @@ def test_the_fork_server_dies_while_a_session_is_copied() -> None:
 @pytest.mark.threat("branch.leftovers")
 def test_nothing_survives_hostile_families() -> None:
     """Families with bombs, evaders and the dead among them: closed, they leave no process, group or descriptor."""
-    before = footprint()
+    before = resting()
     with LocalSandbox(pool_size=1) as sandbox:
         executor = Executor(sandbox, SandboxConfig(timeout_seconds=1, processes=16), Policy.permissive())
         hostile = [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from observers.cells import ask
-from observers.footprint import Footprint, directories, footprint, groups, settles
+from observers.footprint import Footprint, directories, footprint, groups, resting, settles
 from observers.processes import descendants, parents
 
 from hotcell.sandboxes.local.sandbox import LocalSandbox
@@ -36,7 +36,7 @@ HOSTILE = [
 
 def test_hostile_runs_leave_the_footprint_unchanged() -> None:
     """After two hundred hostile executions the machine holds no more for us than after a few; after close, nothing."""
-    before = footprint()
+    before = resting()
     with LocalSandbox(pool_size=2) as sandbox:
         for code in HOSTILE:
             ask(sandbox, code, timeout_seconds=0.1, artifacts=("*",))
@@ -64,7 +64,7 @@ def test_close_leaves_nothing(level: str, sandbox: LocalSandbox, namespaced: boo
     time.sleep(0.2)
     if level == "namespace" and not namespaced:
         pytest.skip("level process: this host refuses namespaces")
-    before = footprint()
+    before = resting()
     for _ in range(3):
         ours = LocalSandbox(isolation=level, pool_size=3)
         ours.wait_until_warm()

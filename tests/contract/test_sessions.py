@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from observers.cells import NAMED
-from observers.footprint import Footprint, footprint, settles
+from observers.footprint import Footprint, footprint, resting, settles
 from observers.opened import Opener, value
 from observers.processes import fork_server_of, named
 
@@ -766,7 +766,7 @@ def test_one_that_is_not_branchable_says_so(session: Session) -> None:
 
 
 def test_nothing_survives_a_hundred_sessions() -> None:
-    before = footprint()
+    before = resting()
     with LocalSandbox(pool_size=1) as own:
         executor = Executor(own, SandboxConfig(timeout_seconds=0.2), Policy.permissive())
         own.wait_until_warm()

@@ -70,3 +70,14 @@ def settles(is_fine: Callable[[Footprint], bool], within_seconds: float = 5.0) -
     while not is_fine(seen := footprint()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return seen
+
+
+def resting(for_seconds: float = 0.5) -> Footprint:
+    """The footprint once nothing changes any more: a sandbox that tests share may be filling its pool."""
+    seen, since = footprint(), time.monotonic()
+    deadline = since + 10 * for_seconds
+    while time.monotonic() - since < for_seconds and time.monotonic() < deadline:
+        time.sleep(0.05)
+        if (now := footprint()) != seen:
+            seen, since = now, time.monotonic()
+    return seen

@@ -186,9 +186,9 @@ class NestedCell(LocalCell):
 
     def start_measuring(self) -> None:
         """Count from here."""
-        super().start_measuring()
         self.family.witness.listen()
-        self._others_before = self.family.witness.others_seconds
+        self._others_before = self.family.witness.others_seconds  # first: they are not to be counted off twice
+        super().start_measuring()
 
     def cpu_seconds(self) -> float:
         """With that of processes that made themselves its siblings and are dead."""
