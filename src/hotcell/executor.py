@@ -63,6 +63,7 @@ class Executor:
         ``Deterministic()`` unless given. Raises ConfigurationError when the sandbox does not accept the policy, or
         cannot be deterministic.
         """
+        _are_what_they_must_be(sandbox=(sandbox, Sandbox), config=(config, SandboxConfig), policy=(policy, Policy))
         self.config = config or SandboxConfig()
         self.policy = policy or Policy.standard()
         self.min_isolation = IsolationLevel(min_isolation)
@@ -268,6 +269,13 @@ class Executor:
         import asyncio
 
         await asyncio.to_thread(self.close)
+
+
+def _are_what_they_must_be(**given: tuple[object, type]) -> None:
+    """A word, or a class in place of its instance, is refused here and not by an AttributeError during a request."""
+    for name, (value, kind) in given.items():
+        if value is not None and not isinstance(value, kind):
+            raise ConfigurationError(f"{name} is {value!r:.60}: pass a {kind.__name__} (or nothing, for the default).")
 
 
 def _local_sandbox(*, deterministic: bool) -> Sandbox:

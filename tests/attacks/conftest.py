@@ -2,7 +2,7 @@
 
 from observers.languages import spoken
 from observers.opened import branchable, executor, forked, opened, session
-from observers.wall import attack, data_sandbox, namespaced, needs_namespaces, sandbox
+from observers.wall import attack, data_sandbox, namespaced, needs_namespaces, one_bomb_at_a_time, sandbox
 
 __all__ = [
     "attack",
@@ -12,6 +12,7 @@ __all__ = [
     "forked",
     "namespaced",
     "needs_namespaces",
+    "one_bomb_at_a_time",
     "opened",
     "sandbox",
     "session",

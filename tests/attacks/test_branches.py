@@ -221,13 +221,14 @@ def test_what_is_not_the_copy_is_not_taken_for_it(
     earlier = None
     if "kept" in lie:
         (earlier,) = forked(session)
-    before = len(os.listdir("/proc/self/fd"))
+    before = resting().descriptors
     for _ in range(2):
         began = time.monotonic()
         with pytest.raises((SandboxError, SessionLost)):
             forked(session)
-        assert time.monotonic() - began < 5
-    assert len(os.listdir("/proc/self/fd")) <= before + 12  # a place for the next copy, and its neighbours' cells
+        assert time.monotonic() - began < 10
+    # A place for the next copy, and cells that its neighbours prepare.
+    assert settles(lambda seen: seen.descriptors <= before + 12).descriptors <= before + 12
     if earlier:
         assert value(earlier.execute("6 * 7")) == 42
         earlier.close()
@@ -318,6 +319,7 @@ def test_hidden_siblings_are_killed_during_the_call(branchable: Opener) -> None:
 
 
 @pytest.mark.threat("branch.hidden")
+@pytest.mark.usefixtures("one_bomb_at_a_time")
 def test_a_bomb_of_hidden_siblings_ends_with_its_call(branchable: Opener, forked: Forker, neighbour: Session) -> None:
     """Hidden siblings that make the next and end: the bomb is over with the call, or the session is."""
     session = branchable(timeout_seconds=1, processes=16)
@@ -372,6 +374,7 @@ def test_what_is_planted_where_a_copy_rests_does_not_run(
 
 
 @pytest.mark.threat("branch.witness")
+@pytest.mark.usefixtures("one_bomb_at_a_time")
 def test_a_full_pipe_of_endings_is_nobody_elses_end(branchable: Opener, forked: Forker, neighbour: Session) -> None:
     """Thousands of ends that nobody asked for hide the forger's own, and are not taken for the fork server's death."""
     session = branchable()
@@ -386,6 +389,7 @@ def test_a_full_pipe_of_endings_is_nobody_elses_end(branchable: Opener, forked: 
 
 @pytest.mark.threat("branch.bomb")
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.usefixtures("one_bomb_at_a_time")
 def test_a_fork_bomb_in_a_branch_stays_in_it(branchable: Opener, forked: Forker, neighbour: Session, when: str) -> None:
     """It ends at its process limit; the original, its other copies and other tenants go on."""
     session = branchable(timeout_seconds=2, processes=16)
@@ -605,6 +609,7 @@ def test_the_fork_server_dies_while_a_session_is_copied() -> None:
 
 
 @pytest.mark.threat("branch.leftovers")
+@pytest.mark.usefixtures("one_bomb_at_a_time")
 def test_nothing_survives_hostile_families() -> None:
     """Families with bombs, evaders and the dead among them: closed, they leave no process, group or descriptor."""
     before = resting()

@@ -132,6 +132,7 @@ def test_a_flood_of_output_ends_it(spoken: Spoken) -> None:
 
 
 @pytest.mark.threat("language.processes")
+@pytest.mark.usefixtures("one_bomb_at_a_time")
 def test_a_fork_bomb_is_refused(spoken: Spoken) -> None:
     """In any language: processes without end are stopped at the limit, and none is left."""
     before = len(descendants(os.getpid()))

@@ -18,6 +18,7 @@ from hotcell.sandboxes.local.sandbox import LocalSandbox
 
 
 @pytest.mark.threat("proc.fork-bomb")
+@pytest.mark.usefixtures("one_bomb_at_a_time")
 def test_a_fork_bomb_goes_out(attack: Attack) -> None:
     """A fork bomb is bounded by the process limit, ends in time, and leaves nothing behind."""
     before = set(descendants(os.getpid()))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from observers.cells import ask
@@ -51,3 +54,12 @@ def needs_namespaces(namespaced: bool) -> None:
     """For what only namespaces make possible; the pass that expects them fails elsewhere."""
     if not namespaced:
         pytest.skip("level process: this host refuses namespaces")
+
+
+@pytest.fixture
+def one_bomb_at_a_time() -> Iterator[None]:
+    """For what takes every processor as long as it lives: two at once, in two test processes, would starve each other
+    until neither ends in time."""
+    with open(Path(tempfile.gettempdir()) / f"hotcell-tests-{os.getuid()}-bomb.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

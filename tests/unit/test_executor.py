@@ -123,6 +123,13 @@ class TestRefusals:
             Executor(sandbox).execute("1", **given)
         assert not sandbox.requests
 
+    @pytest.mark.parametrize(
+        "given", [{"policy": "strict"}, {"config": {"timeout_seconds": 1}}, {"sandbox": Scripted}], ids=str
+    )
+    def test_a_part_of_the_wrong_type_is_refused_by_name(self, given: dict[str, Any]):
+        with pytest.raises(ConfigurationError, match=next(iter(given))):
+            Executor(**given)
+
     def test_a_wall_that_is_too_thin_is_refused(self):
         sandbox = Scripted(isolation=IsolationLevel.NONE)
         with pytest.raises(SandboxUnavailable, match=r"min_isolation=IsolationLevel\.NONE"):
