@@ -169,10 +169,10 @@ def test_another_tenant_is_in_nobodys_reach(branchable: Opener, forked: Forker, 
 
 LIES = {
     "no answer": "pass",
-    "the parent says it": "os.write(handles[2], READY)",
+    "the parent says it": "os.write(handles[2], HERE)",
     "a child elsewhere says it": """
 if os.fork() == 0:
-    os.write(handles[2], READY)
+    os.write(handles[2], HERE)
     time.sleep(60)
 """,
     "the second in the place says it": """
@@ -180,7 +180,7 @@ power()
 kernel.call("setns", handles[1], kernel.CLONE_NEWPID)
 if os.fork() == 0: os._exit(0)
 if os.fork() == 0:
-    os.write(handles[2], READY)
+    os.write(handles[2], HERE)
     time.sleep(60)
 """,
     "the number of an earlier copy": """
@@ -192,19 +192,22 @@ theirs = socket.socket(fileno=os.dup(handles[2]))
 for pid in range(3, 100):
     if pid == os.getpid(): continue
     try:
-        theirs.sendmsg([READY], [(socket.SOL_SOCKET, 2, struct.pack("3i", pid, os.getuid(), os.getgid()))])
+        theirs.sendmsg([HERE], [(socket.SOL_SOCKET, 2, struct.pack("3i", pid, os.getuid(), os.getgid()))])
         break
     except OSError: pass
 """,
     "the number of the init": """
 power()
 theirs = socket.socket(fileno=os.dup(handles[2]))
-attempt(theirs.sendmsg, [READY], [(socket.SOL_SOCKET, 2, struct.pack("3i", 1, os.getuid(), os.getgid()))])
+attempt(theirs.sendmsg, [HERE], [(socket.SOL_SOCKET, 2, struct.pack("3i", 1, os.getuid(), os.getgid()))])
 """,
-    "half of it": "os.write(handles[2], READY[:3])",
+    "half of it": "os.write(handles[2], HERE[:3])",
     "something else": "os.write(handles[2], b'x' * 1000)",
     "a fault": "os.write(handles[2], struct.pack('<BI', 2, 3) + b'abc')",
-    "descriptors with it": "socket.send_fds(socket.socket(fileno=os.dup(handles[2])), [READY], [0] * 200)",
+    "descriptors with it": "socket.send_fds(socket.socket(fileno=os.dup(handles[2])), [HERE], [0] * 200)",
+    "there and never ready": "if not become_copy(handles, READY=b''): return False\ntime.sleep(60)",
+    "there and gone": "if not become_copy(handles, READY=b''): return False\nos._exit(0)",
+    "there and something else": "return become_copy(handles, READY=b'x' * 5)",
     "the end of it": "for handle in handles: os.close(handle)",
 }
 
@@ -261,7 +264,7 @@ kernel.call("setns", handles[1], kernel.CLONE_NEWPID)
 if os.fork() == 0:
     os.dup2(handles[2], 3)
     wire = socket.socket(fileno=os.dup(3))
-    os.write(3, READY)
+    os.write(3, HERE)
     return True
 """,
     )
@@ -316,6 +319,32 @@ def test_hidden_siblings_are_killed_during_the_call(branchable: Opener) -> None:
     session.execute(code)
     assert time.process_time() - began < 1
     assert len(alive("hidden2")) == 1
+
+
+@pytest.mark.threat("branch.hidden")
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_hidden_sibling_cannot_wake_a_session_that_rests(branchable: Opener, threads: int) -> None:
+    """One that goes on sending SIGCONT and then ends by itself leaves the session stopped, or dead."""
+    session = branchable()
+    code = f"""
+import os, signal, threading, time
+own = os.getpid()
+def wake():
+    end = time.monotonic() + 0.02
+    while time.monotonic() < end: os.kill(own, signal.SIGCONT)
+def spin():
+    while True: pass
+for _ in range({threads}): threading.Thread(target=spin, daemon=True).start()
+for _ in range(3): hide(wake)
+"""
+    for _ in range(5):
+        try:
+            session.execute(NAMED.format(name="woken") + HIDDEN + code)
+        except SessionLost:
+            break
+        assert use_of_processor("woken", 0.2) <= 1
+    session.close()
+    assert is_gone("woken")
 
 
 @pytest.mark.threat("branch.hidden")

@@ -203,6 +203,14 @@ def spin():
     while True: pass
 threading.Thread(target=spin, daemon=True).start()
 """,
+    "a timer that wakes it": f"""
+import ctypes, os, signal, struct
+libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
+libc.timer_create(1, struct.pack("<Qii48x", 0, signal.SIGCONT, 0), ctypes.byref(timer))
+libc.timer_settime(timer, 0, struct.pack("<4Q", 0, 10_000_000, 0, 10_000_000), None)
+os.write(3, {report()!r})
+while True: pass
+""",
 }
 
 

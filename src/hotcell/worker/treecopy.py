@@ -21,10 +21,12 @@ def copy_tree(source: int, target: str) -> None:
         try:
             for name in os.listdir(handle):
                 status = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                path = os.path.join(place, name)
+                path = f"{place}/{name}"
                 if stat.S_ISDIR(status.st_mode):
-                    with contextlib.suppress(FileExistsError):
+                    try:
                         os.mkdir(path, stat.S_IMODE(status.st_mode) | 0o700)
+                    except FileExistsError:
+                        pass  # one of those that every place has
                     waiting.append((os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle), path))
                 elif stat.S_ISLNK(status.st_mode):
                     with contextlib.suppress(FileExistsError):

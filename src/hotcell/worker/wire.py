@@ -36,7 +36,9 @@ CALL = 9
 RETURN = 10
 """us -> worker: JSON, the answer to it."""
 FORK = 11
-"""us -> worker, between requests, with descriptors: split in two; the copy says READY on a wire of its own."""
+"""us -> worker, between requests, with descriptors: split in two; the copy says HERE and READY on a wire of its own."""
+HERE = 12
+"""copy -> us: it is born, in the place that was made for it; READY follows when it has files and memory of its own."""
 
 CHUNK = 1 << 20
 CALL_BYTES = 1 << 21

@@ -15,22 +15,19 @@ import random
 import stat
 import sys
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
-from hotcell.sandboxes.local import jail, kernel, mounts, pages
-from hotcell.worker import awaiting, serve, treecopy
+from hotcell.sandboxes.local import jail, kernel, mappings, mounts, pages
+from hotcell.worker import awaiting, serve, treecopy, wire
 
 _NOTHING = os.devnull
 _DEVICE = stat.S_ISCHR
 _MAP_FIXED = 0x10
 _STDERR = 4
 """Which of the handles is the copy's stderr: what goes wrong is said there."""
-_SHARED = (b"w-s ", b"wxs ", b"/dev/zero", b"/memfd:", b"/SYSV", b"[anon_shmem", mounts.CELL.encode())
-"""What the list of mappings has somewhere when one of them is shared; most of them are files that are only read."""
 
 
-def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int]]) -> bool:
+def split(order: dict[str, Any], handles: list[int]) -> bool:
     """Make the copy; True in it, False in the original. Whatever fails ends the copy, which the other side sees.
 
     ``handles``: the shell's mount and PID namespaces, and the copy's wire, stdout and stderr.
@@ -43,20 +40,22 @@ def split(order: dict[str, Any], handles: list[int], shared: list[tuple[int, int
         # What exists now is out of the collector's sight, or its first run in the copy would copy every page.
         gc.freeze()
         if not _fork_into(pid):
+            _close(handles)
             gc.unfreeze()
-            return _close(handles)
+            return False
     except (OSError, ValueError) as error:  # without room for descriptors some of them did not come
         gc.unfreeze()
         if len(handles) > _STDERR:
             os.write(handles[_STDERR], str(error).encode())
         return _close(handles)
     try:
-        kernel.call("setns", mount, kernel.CLONE_NEWNS)
-        jail.use_capabilities(0)
         for number, handle in zip((serve.CHANNEL, 1, 2), streams, strict=True):
             os.dup2(handle, number)
+        os.write(serve.CHANNEL, wire.encode(wire.HERE))  # so that the other side does its part meanwhile
+        kernel.call("setns", mount, kernel.CLONE_NEWNS)
+        jail.use_capabilities(0)
         _close([mount, pid, *streams])
-        _settle(old, shared)
+        _settle(old)
         _renew_random(state)
     except BaseException as error:  # noqa: BLE001  # the copy must not go on in the original's place
         os.write(2, str(error).encode())
@@ -100,13 +99,13 @@ def _fork_with_threads() -> int:
         return os.fork()
 
 
-def _settle(old: int, shared: list[tuple[int, int]]) -> None:
+def _settle(old: int) -> None:
     """Have files and memory of its own, and let go of all that the original has as well."""
     where = os.fstat(old).st_dev
     os.chdir(mounts.WORK)
     treecopy.copy_tree(old, mounts.CELL)
     _renew_descriptors(where, keep={0, 1, 2, serve.CHANNEL})
-    _renew_mappings(shared)
+    _renew_mappings()
     awaiting.forget()
 
 
@@ -148,26 +147,18 @@ def _reopen(handle: int) -> None:
     os.lseek(handle, place, os.SEEK_SET)
 
 
-def _renew_mappings(shared: list[tuple[int, int]]) -> None:
+def _renew_mappings() -> None:
     """Files of the original that are mapped become the copy's; nameless shared memory becomes private."""
-    with open("/proc/self/maps", "rb", buffering=0) as file:
-        maps = file.readall()
-    if not any(mark in maps for mark in _SHARED):
-        return  # the common case: none of six hundred lines is worth a look
-    pages.make_private([area for area in pages.shared_areas() if area not in shared])
-    for start, end, permissions, offset, path in _mapped_files(maps.decode(errors="replace")):
-        writable = mmap.PROT_WRITE if "w" in permissions else 0
-        own = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
-        kernel.call("mmap", start, end - start, mmap.PROT_READ | writable, mmap.MAP_SHARED | _MAP_FIXED, own, offset)
-        os.close(own)
-
-
-def _mapped_files(maps: str) -> Iterator[tuple[int, int, str, int, str]]:
-    for line in maps.splitlines():
-        span, permissions, offset, _, _, *path = line.split(maxsplit=5)
-        if path and permissions.endswith("s") and path[0].startswith(mounts.CELL):
-            start, end = (int(part, 16) for part in span.split("-"))
-            yield start, end, permissions, int(offset, 16), path[0]
+    for mapping in mappings.shared():
+        start, end, permissions, offset, path = mapping
+        if path.startswith(mounts.CELL):
+            writable = mmap.PROT_WRITE if "w" in permissions else 0
+            own = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+            flags = mmap.MAP_SHARED | _MAP_FIXED
+            kernel.call("mmap", start, end - start, mmap.PROT_READ | writable, flags, own, offset)
+            os.close(own)
+        elif pages.is_shared_memory(mapping):
+            pages.make_private([(start, end)])
 
 
 def _random_state() -> tuple[Any, Any]:

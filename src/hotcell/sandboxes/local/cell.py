@@ -152,9 +152,12 @@ class LocalCell:
         try:
             if self.group is not None:
                 return self.group.tasks() == 1
-            return len(os.listdir(f"/proc/{self.pid}/task")) <= 1 and self.processes() == [self.pid]
+            return self._is_alone()
         except OSError:
             return False
+
+    def _is_alone(self) -> bool:
+        return len(os.listdir(f"/proc/{self.pid}/task")) <= 1 and self.processes() == [self.pid]
 
     def processes(self) -> list[int]:
         """Its processes, by the host's numbers."""
@@ -164,7 +167,8 @@ class LocalCell:
         """What all others are below. The number of one that is dead may be anybody's by now."""
         if is_over(self._handle):
             return []
-        return [self.pid, self.init] if self.init else [self.pid]
+        # The last is looked at first. What loses its parent meanwhile is found below the init.
+        return [self.init, self.pid] if self.init else [self.pid]
 
     def _walk(self, waiting: list[int]) -> list[int]:
         found: list[int] = []
@@ -231,12 +235,17 @@ class LocalCell:
         # there are several, one that was looked at may be woken by the next, so all are looked at more than once.
         while looks < _FREEZE_LOOKS:
             self.stop()
+            # Seen first: what stands still leaves nothing that could be missed. One that sends itself SIGCONT in that
+            # moment takes the stop back, so it is waited for.
+            stands_still = _is_stopped_task(f"/proc/{self.pid}")
             if self.is_quiet():
-                # One that sends itself SIGCONT in that moment takes the stop back, so it is waited for.
-                if _is_stopped_task(f"/proc/{self.pid}"):
+                if stands_still:
                     return
+            elif self._stop_all():
+                looks += 1
+                continue
             else:
-                looks = looks + 1 if self._stop_all() else 0
+                looks = 0
             if time.monotonic() > deadline:
                 self.kill()
                 return
@@ -250,10 +259,15 @@ class LocalCell:
                 if pid != self.pid and pid not in self._stopped:
                     self._stopped[pid] = os.pidfd_open(pid)
         still = all(_is_stopped(pid) for pid in processes)
-        for pid in set(self.processes()) & self._stopped.keys():  # the others' numbers may be somebody else's by now
+        # The others' numbers may be somebody else's by now.
+        for pid in set(self.processes()) & self._stopped.keys() if self._stopped else ():
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self._stopped[pid], signal.SIGSTOP)
         return still
+
+    def stands_still(self) -> bool:
+        """True when nothing that ``freeze`` stopped has gone on."""
+        return all(_is_stopped(pid) for pid in (self.pid, *self._stopped))
 
     def thaw(self) -> None:
         """Let everything go on that ``freeze`` stopped."""

@@ -1,4 +1,4 @@
-"""Making a copy of a session, from outside: a shell for it, streams for it, and the word that it has moved in."""
+"""Making a copy of a session, from outside: a shell for it, streams for it, the word that it is there, and is ready."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CREDENTIALS = struct.Struct("<3i")
 """``struct ucred``: the sender's PID in our namespace, by the kernel's word; uid and gid."""
 
 
-def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> NestedCell:
-    """A copy of ``cell``, which waits for its next request and is not frozen. Raises SandboxError.
+def bear(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> NestedCell:
+    """A copy of ``cell``, which waits for its next request and is not frozen: born, but not ready yet.
 
-    ConfigurationError when it is too deep.
+    Raises SandboxError, and ConfigurationError when it is too deep.
     """
     cell.require_room()
     with cell.family.copying(), contextlib.ExitStack() as ours:
@@ -40,11 +40,25 @@ def copy(server: ForkServer, cell: NestedCell, *, keep_random: bool) -> NestedCe
             finally:
                 for handle in theirs:
                     os.close(handle)
-            process = _wait_until_moved_in(channel, outputs[1], cell, shell.init)
+            process = _wait_until_born(channel, outputs[1], cell, shell.init)
             ours.pop_all()  # all of it is the copy's from here on
             return NestedCell((channel.detach(), *outputs), process, shell, cell.limits, cell.family, origin=cell)
         except OSError as error:
             raise PoolExhausted(f"A session could not be copied: {error}. Free descriptors or memory.") from error
+
+
+def wait_until_ready(copy: NestedCell) -> None:
+    """Until it has files and memory of its own, and waits for a request. Raises SandboxCrashed."""
+    poller = select.poll()
+    for handle in (copy.channel.fileno(), copy.end):  # the original may hold the far end of the wire, too
+        poller.register(handle, select.POLLIN)
+    if not poller.poll(_READY_SECONDS * 1000):
+        raise _late()
+    told = b""
+    with contextlib.suppress(OSError):
+        told = copy.channel.recv(wire.HEADER.size, socket.MSG_DONTWAIT)
+    if told != wire.encode(wire.READY):
+        raise _failure(copy.stderr)
 
 
 def _streams(ours: contextlib.ExitStack) -> tuple[socket.socket, list[int], list[int]]:
@@ -62,19 +76,28 @@ def _streams(ours: contextlib.ExitStack) -> tuple[socket.socket, list[int], list
     return channel, outputs, theirs
 
 
-def _wait_until_moved_in(channel: socket.socket, stderr: int, origin: NestedCell, init_handle: int) -> int:
+def _late() -> SandboxCrashed:
+    return SandboxCrashed(f"The copy of a session was not ready after {_READY_SECONDS:g} s.")
+
+
+def _failure(stderr: int) -> SandboxCrashed:
+    os.set_blocking(stderr, False)
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        data = os.read(stderr, 500)
+    told = data.decode(errors="replace").strip() or "it gave no answer"
+    return SandboxCrashed(f"The session could not be copied: {told}.")
+
+
+def _wait_until_born(channel: socket.socket, stderr: int, origin: NestedCell, init_handle: int) -> int:
     """A pidfd of the copy. Who says that it is the copy may lie: a session can send any PID that it sees."""
     channel.settimeout(_READY_SECONDS)
     try:
         data, ancillary, _, _ = channel.recvmsg(wire.HEADER.size, socket.CMSG_LEN(_CREDENTIALS.size))
     except TimeoutError:
-        raise SandboxCrashed(f"The copy of a session was not ready after {_READY_SECONDS:g} s.") from None
-    if data != wire.encode(wire.READY):
-        os.set_blocking(stderr, False)
-        with contextlib.suppress(BlockingIOError):
-            data = os.read(stderr, 500)
-        told = data.decode(errors="replace").strip() or "it gave no answer"
-        raise SandboxCrashed(f"The session could not be copied: {told}.")
+        raise _late() from None
+    if data != wire.encode(wire.HERE):
+        raise _failure(stderr)
     pids = [
         _CREDENTIALS.unpack(payload)[0]
         for level, kind, payload in ancillary

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import signal
+import struct
 from collections.abc import Callable
 
 from hotcell.sandboxes.local.numbers import NUMBERS
@@ -57,6 +58,7 @@ def fork_sibling() -> int:
 
 
 _SIG_SETMASK, _EVERY_SIGNAL = 2, b"\xff" * 8
+_SA_NOCLDSTOP = 1
 
 
 def block_signals() -> None:
@@ -67,6 +69,11 @@ def block_signals() -> None:
 def unblock_signals() -> None:
     """All of them."""
     call("rt_sigprocmask", _SIG_SETMASK, bytes(len(_EVERY_SIGNAL)), None, len(_EVERY_SIGNAL))
+
+
+def hear_of_ends_only() -> None:
+    """SIGCHLD is for children that end, not for those that are stopped and go on, as those of a session often are."""
+    call("rt_sigaction", signal.SIGCHLD, struct.pack("<4Q", signal.SIG_DFL, _SA_NOCLDSTOP, 0, 0), None, 8)
 
 
 def failure(what: str) -> OSError:

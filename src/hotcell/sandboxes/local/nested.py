@@ -174,7 +174,7 @@ class NestedCell(LocalCell):
 
     def roots(self) -> list[int]:
         """Its process and its init, those of them that live."""
-        handles = ((self.pid, self._handle), (self.init, self._init_handle))
+        handles = ((self.init, self._init_handle), (self.pid, self._handle))
         return [pid for pid, handle in handles if not is_over(handle)]
 
     def _walk(self, waiting: list[int]) -> list[int]:
@@ -208,11 +208,17 @@ class NestedCell(LocalCell):
 
     def freeze(self) -> None:
         """Stop every process in it, and see to it that it left none where its copies and siblings are."""
-        super().freeze()
-        with self.family.lock:
-            self._rests = True
-        if not self._leaves_nothing() or len(self._stopped) >= self.limits.processes:
-            self._end_all()
+        deadline = time.monotonic() + _SWEEP_SECONDS
+        while True:
+            super().freeze()
+            with self.family.lock:
+                self._rests = True
+            outruns_us = not self._leaves_nothing() or time.monotonic() > deadline
+            if outruns_us or len(self._stopped) >= self.limits.processes:
+                return self._end_all()
+            # A hidden sibling may have woken it before it was found.
+            if self.stands_still():
+                return None
 
     def thaw(self) -> None:
         """Let everything go on that ``freeze`` stopped."""
@@ -258,6 +264,13 @@ class NestedCell(LocalCell):
     def is_running(self) -> bool:
         """True while code of it may run."""
         return not self._rests and not self.is_dead()
+
+    def is_quiet(self) -> bool:
+        """Also when a copy that was just born is still in its group."""
+        try:
+            return super().is_quiet() or (self.group is not None and self._is_alone())
+        except OSError:
+            return False
 
     # --- its end
 

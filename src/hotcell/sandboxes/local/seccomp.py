@@ -16,6 +16,7 @@ import errno
 import fcntl
 import struct
 
+from hotcell.sandboxes.local import mappings
 from hotcell.sandboxes.local.kernel import MACHINE, NR, call
 from hotcell.sandboxes.local.numbers import NUMBERS
 
@@ -43,7 +44,7 @@ _OWNERSHIP = "chmod fchmod fchmodat chown fchown lchown fchownat"
 _MEMORY = "mmap munmap mremap mprotect madvise brk msync mincore mlock munlock mlock2 membarrier"
 _TIME = """
     clock_gettime clock_getres clock_nanosleep gettimeofday time nanosleep times getitimer setitimer alarm
-    timer_create timer_settime timer_gettime timer_getoverrun timer_delete
+    timer_settime timer_gettime timer_getoverrun timer_delete
     timerfd_create timerfd_settime timerfd_gettime
 """
 _EVENTS = """
@@ -162,6 +163,8 @@ def rules(
     table["clone"] = _has_bits(0, NAMESPACE_FLAGS | CLONE_PARENT, refuse, ALLOW)
     table["ioctl"] = _is_any(1, IOCTL_ALLOWED, ALLOW, _errno(errno.ENOTTY))
     table["fcntl"] = _is_any(1, FCNTL_ALLOWED, ALLOW, refuse)
+    # Which signal a timer sends is in memory, where no filter sees it; SIGCONT would wake a session between two calls.
+    table["timer_create"] = _errno(errno.EAGAIN)
     # Out-of-band data on socket pairs has let programs out of other sandboxes (CVE-2025-38236).
     table |= {"sendto": _has_bits(3, MSG_OOB, refuse, ALLOW), "recvfrom": _has_bits(3, MSG_OOB, refuse, ALLOW)}
     table |= {"sendmsg": _has_bits(2, MSG_OOB, refuse, ALLOW), "recvmsg": _has_bits(2, MSG_OOB, refuse, ALLOW)}
@@ -170,6 +173,7 @@ def rules(
     # Huge pages that the host keeps for others are in no account of the cell's.
     table["mmap"] = _has_bits(3, MAP_HUGETLB, _errno(errno.ENOMEM), ALLOW)
     if branchable:
+        table["ioctl"] = _is_any(1, (*IOCTL_ALLOWED, mappings.QUERY), ALLOW, _errno(errno.ENOTTY))
         # A copy is born as its original's sibling, below an init that counts and buries all of them.
         table["clone"] = _has_bits(0, NAMESPACE_FLAGS, refuse, ALLOW)
         # Dropping capabilities, or taking back those that stayed permitted, is all that capset can do here.

@@ -12,9 +12,8 @@ from hotcell.sandboxes import artifacts
 from hotcell.sandboxes.base import RunOutcome, RunRequest, SandboxSession
 from hotcell.sandboxes.conversation import End, Heard, NeverBegan, converse
 from hotcell.sandboxes.files import WorkFiles
-from hotcell.sandboxes.local import verdict
+from hotcell.sandboxes.local import copying, verdict
 from hotcell.sandboxes.local.cell import LocalCell
-from hotcell.sandboxes.local.copying import copy
 from hotcell.sandboxes.local.mounted import require_room
 from hotcell.sandboxes.local.nested import NestedCell
 from hotcell.sandboxes.local.outcome import bury, evidence_of, outcome_of
@@ -122,11 +121,15 @@ class LocalSession(SandboxSession):
             self._pool.admit(self._cell)
             self._cell.thaw()
             try:
-                cell = copy(self._pool.server, self._cell, keep_random=keep_random)
-                cell.stop()  # both take a moment, and they take it together
-                self._cell.stop()
+                cell = copying.bear(self._pool.server, self._cell, keep_random=keep_random)
             finally:
-                self._cell.freeze()
+                self._cell.freeze()  # meanwhile the copy gets ready
+            try:
+                copying.wait_until_ready(cell)
+            except BaseException:
+                os.close(cell.work)
+                self._pool.release(cell)
+                raise
             cell.freeze()
             self._pool.keep_copy(cell)
             self._pool.prepare_shell(self._cell)

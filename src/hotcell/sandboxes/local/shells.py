@@ -128,6 +128,7 @@ def become_witness(report: int) -> NoReturn:
     """
     try:
         os.set_blocking(report, False)
+        kernel.hear_of_ends_only()
         _give_up_everything(_WITNESS_CALLS, keep=report)
         while True:
             signal.sigwaitinfo((signal.SIGCHLD,))  # blocked, so it waits for us when it comes too early

@@ -332,15 +332,12 @@ class Zygote:
                 told = [seccomp.install(self._own_filter(), with_listener=True)]
             if self._program:
                 self._serve_program(programs.Program(self._program, work, memory_mib), work, told)
-            split = self._split if is_branchable else None
+            split = branch.split if is_branchable else None
             serve.serve(work, told, lambda: pages.touch(self._pages), split=split)
         except BaseException as error:  # noqa: BLE001  # nothing may go on in the fork server's own loop
             serve.fault(str(error))
         finally:
             os._exit(1)
-
-    def _split(self, order: dict[str, Any], handles: list[int]) -> bool:
-        return branch.split(order, handles, self._shared)
 
     def _serve_program(self, program: programs.Program, work: str, handles: list[int]) -> NoReturn:
         """The same for a cell whose code is of another language."""
