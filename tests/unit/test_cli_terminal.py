@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pytest
 from observers.terminal import Terminal, on_terminal
 
 from hotcell.cli import Exit
+
+_BETWEEN_KEYS_SECONDS = 0.3
+"""As a person types: Python's readline looks for a signal before it waits for a key, and one that comes between the two
+is heard with the next key."""
 
 # --- run
 
@@ -107,10 +112,12 @@ def test_ctrl_c_interrupts_the_cell_and_the_session_lives_on(prompt: Terminal) -
 def test_ctrl_c_at_the_prompt_forgets_what_was_typed(prompt: Terminal) -> None:
     prompt.type("def half(")
     prompt.wait_for("def half(")
+    time.sleep(_BETWEEN_KEYS_SECONDS)
     prompt.type("\x03")
     prompt.wait_for("In [1]: ")
     prompt.type("if True:\n")
     prompt.wait_for("   ...: ")
+    time.sleep(_BETWEEN_KEYS_SECONDS)
     prompt.type("\x03")
     prompt.wait_for("In [1]: ")
     prompt.type("6 * 7\n")
