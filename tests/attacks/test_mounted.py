@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from observers.footprint import descriptors_settle, resting
 
 from hotcell.config import SandboxConfig
 from hotcell.errors import ConfigurationError
@@ -121,10 +122,10 @@ def test_a_file_that_not_everybody_may_read_is_copied_or_refused(sandbox: LocalS
 
 @pytest.mark.usefixtures("mounting")
 def test_nothing_of_a_mount_is_left(sandbox: LocalSandbox, big: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = resting().descriptors
     for _ in range(20):
         run(sandbox, "1", big)
-    assert len(os.listdir("/proc/self/fd")) <= before + 8
+    assert descriptors_settle(before + 8) <= before + 8
     assert str(big) not in Path("/proc/self/mountinfo").read_text()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from observers.cells import NAMED
+from observers.footprint import resting, settles
 from observers.processes import named
 
 from hotcell.config import SandboxConfig
@@ -358,19 +359,15 @@ def test_fifty_streams_at_once_keep_apart(executor: Executor) -> None:
 
 
 def test_streams_leave_no_thread_and_no_descriptor(executor: Executor) -> None:
-    def counts() -> tuple[int, int]:
-        return threading.active_count(), len(os.listdir("/proc/self/fd"))
-
     list(executor.stream("1"))
-    before = counts()
+    before = resting()
     for number in range(20):
         stream = executor.stream(LOOP if number % 2 else "print(1)")
         begun(stream)
         stream.close()
-    deadline = time.monotonic() + 5
-    while (now := counts()) > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert now[0] <= before[0] and now[1] <= before[1] + 16  # what waits prepared
+    # Sixteen descriptors are what waits prepared.
+    seen = settles(lambda seen: seen.threads <= before.threads and seen.descriptors <= before.descriptors + 16)
+    assert seen.threads <= before.threads and seen.descriptors <= before.descriptors + 16
 
 
 def test_a_forked_copy_of_the_application_streams_too(executor: Executor) -> None:

@@ -72,6 +72,11 @@ def settles(is_fine: Callable[[Footprint], bool], within_seconds: float = 5.0) -
     return seen
 
 
+def descriptors_settle(most: int) -> int:
+    """How many are open here, once there are no more than so many, else a moment later: for use in an assertion."""
+    return settles(lambda seen: seen.descriptors <= most).descriptors
+
+
 def resting(for_seconds: float = 0.5) -> Footprint:
     """The footprint once nothing changes any more: a sandbox that tests share may be filling its pool."""
     seen, since = footprint(), time.monotonic()
