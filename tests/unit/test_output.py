@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hotcell.errors import ConfigurationError
@@ -168,6 +168,11 @@ def test_a_stream_in_any_pieces_equals_the_whole(text: str, cuts: list[int]) -> 
 
 
 @given(TEXTS)
+@example(EXAMPLES["github-token"] + "password=hunter2!xpassword=hunter2!x")
+@example(EXAMPLES["linear-key"] + "api_key: a1B2c3D4e5F6g7H8i9J0api_key: a1B2c3D4e5F6g7H8i9J0")
+@example(EXAMPLES["azure-sas"] + "password=hunter2!xpassword=hunter2!x")
+@example(EXAMPLES["django-secret-key"] + "password=hunter2!x\x1fpassword=hunter2!x")
+@example("123-45-6789-" + EXAMPLES["github-token"])
 @settings(max_examples=300, deadline=None)
 def test_redacted_text_is_stable(text: str) -> None:
     once, _ = REDACTOR.redact(text, "stdout")

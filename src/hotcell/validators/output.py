@@ -39,6 +39,9 @@ _TELLING = ("blocks", "tokens", "named", "addresses", "numbers")
 _RANK = {name: (_TELLING.index(kind.by), place) for place, (name, kind) in enumerate(KINDS.items())}
 _TEXT_SAMPLE_BYTES = 8192
 _GLUED_ROUNDS = 4
+_ALWAYS_AGAIN = 1 << 16
+"""Up to so many characters a second look costs less than to find out whether there is anything to see."""
+_APART_BEFORE, _APART_BEHIND = frozenset("\"'`=:([{<, \t\r\n"), frozenset("\"'`)]}>,; \t\r\n")
 _PIECE = 1 << 17
 """Characters scanned at a time: the forms of a piece fit in the processor's cache and reuse the same memory."""
 
@@ -117,7 +120,7 @@ class Redactor:
         spans = _merged(self._scan(text))
         # What a find hid from the rules, as it stands beside it without a character between, is seen once it is gone.
         for _ in range(_GLUED_ROUNDS):
-            if not _any_glued(text, spans):
+            if not spans or (len(text) > _ALWAYS_AGAIN and not _any_glued(text, spans)):
                 break
             more = self._scan(masked(text, spans))
             if not more:
@@ -178,11 +181,16 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _any_glued(text: str, spans: list[Span]) -> bool:
-    """True when a letter or digit that no find took stands right before or behind a find."""
+    """True unless what stands right before and behind each find keeps it apart, or is another find.
+
+    What is glued to a find may have been passed over as one word with it: a name that it took a part of, a number.
+    """
     reach = 0
     followings = [start for start, _, _ in spans[1:]] + [len(text)]
     for (start, end, _), following in zip(spans, followings, strict=False):
-        if (start > reach and text[start - 1].isalnum()) or (end < following and text[end].isalnum()):
+        if start > reach and text[start - 1] not in _APART_BEFORE:
+            return True
+        if end < following and text[end] not in _APART_BEHIND:
             return True
         reach = end
     return False
