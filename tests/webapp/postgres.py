@@ -1,4 +1,4 @@
-"""Many connections at once: threads with one each, and processes of their own; and what only PostgreSQL can be asked."""
+"""Many connections at once: threads with one each, and processes of their own; and the plans of PostgreSQL."""
 
 from __future__ import annotations
 

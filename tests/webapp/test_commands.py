@@ -6,21 +6,26 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from webapp.postgres import at_the_same_time, needs_postgres
+
 from hotcell.cli.exits import Exit
 from hotcell.django import pruning, services
 from hotcell.django.models import CodeExecution, ExecutionArtifact, ExecutionQuota, QuotaUse, sha256_of
+from hotcell.django.signals import execution_started
 from hotcell.django.states import FINAL, OPEN
 from hotcell.errors import ConfigurationError
 
@@ -44,8 +49,8 @@ def exit_of(command: str, *arguments: str) -> tuple[int, str]:
         call_command(command, *arguments, stdout=out)
     except CommandError as error:
         return error.returncode, f"{out.getvalue()}{error}"
-    except SystemExit as exit:
-        return int(exit.code or 0), out.getvalue()
+    except SystemExit as ended:
+        return int(ended.code or 0), out.getvalue()
     return 0, out.getvalue()
 
 
@@ -75,11 +80,6 @@ def program(tmp_path):
     return write
 
 
-@pytest.fixture
-def user():
-    return User.objects.create_user("ada")
-
-
 # hotcell_run
 
 
@@ -92,17 +92,17 @@ def test_run_shows_the_page_and_leaves_a_row(program, user):
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "exit"),
+    ("code", "status", "expected"),
     [
         ("1 / 0", "error", Exit.ERROR),
         ("import subprocess", "rejected", Exit.REJECTED),
-        ("while True: pass", "timeout", Exit.LIMIT),
+        ("n = 0\nwhile n < 1:\n    n *= 2", "timeout", Exit.LIMIT),
         ("print('x' * 3_000_000)", "output_limit", Exit.LIMIT),
     ],
 )
-def test_run_exits_as_the_plain_command_line_does(program, code, status, exit):
+def test_run_exits_as_the_plain_command_line_does(program, code, status, expected):
     found, _ = exit_of("hotcell_run", program(code), "--timeout", "1")
-    assert found == exit
+    assert found == expected
     assert CodeExecution.objects.get().status == status
 
 
@@ -126,7 +126,7 @@ def test_the_timeout_stands_in_for_the_aliass_and_the_other_limits_stay(program,
 
 def test_run_as_json_is_the_result_and_nothing_else(program):
     result = json.loads(run("hotcell_run", program("print('ü\\x1b[2J')\n[1, 2]"), "--json"))
-    assert result["status"] == "ok" and result["value"] == [1, 2] and result["stdout"] == "ü\x1b[2J\n"
+    assert result["status"] == "ok" and result["value"] == [1, 2] and result["stdout"] == "ü\\x1b[2J\n"
     assert result["execution_id"] == CodeExecution.objects.get().pk.hex
 
 
@@ -178,6 +178,24 @@ def test_a_shell_script_runs_as_one(program):
     run("hotcell_run", program("echo $((6 * 7))", "program.sh"))
     row = CodeExecution.objects.get()
     assert (row.language, row.stdout) == ("bash", "42\n")
+
+
+def test_what_was_taken_for_dead_while_it_ran_is_told_as_our_failure(program):
+    def reap(execution, **_):
+        CodeExecution.objects.filter(pk=execution.pk).update(expires=timezone.now() - timedelta(hours=1))
+        assert services.reap() == 1
+
+    execution_started.connect(reap)
+    try:
+        code, said = exit_of("hotcell_run", program("1"))
+    finally:
+        execution_started.disconnect(reap)
+    assert code == Exit.FAILED and CodeExecution.objects.get().pk.hex in said and "died" in said
+
+
+def test_colours_are_as_django_is_told(program):
+    assert "\x1b[" in run("hotcell_run", program("1"), "--force-color")
+    assert "\x1b[" not in run("hotcell_run", program("1"), "--no-color")
 
 
 # hotcell_doctor
@@ -344,6 +362,17 @@ def test_a_caller_that_stops_after_a_batch_has_that_batch_and_no_more():
     assert CodeExecution.objects.count() == 3
 
 
+@needs_postgres
+@pytest.mark.django_db(transaction=True)
+def test_two_at_once_delete_each_row_once_and_neither_fails():
+    for _ in range(40):
+        old_row()
+    now = timezone.now()
+    done = at_the_same_time([lambda: [batch.executions for batch in pruning.prune(now, batch=5)]] * 3)
+    assert sum(map(sum, done)) == 40
+    assert not CodeExecution.objects.exists()
+
+
 @pytest.mark.parametrize("batch", ["0", "-1", "10001"])
 def test_a_batch_of_no_sense_is_refused(batch):
     old_row()
@@ -417,7 +446,7 @@ def test_stats_count_what_was_of_late(user):
     old_row(days=3, wall_seconds=100.0)
     stats = json.loads(run("hotcell_stats", "--json"))
     assert stats["by_status"] == {"ok": 1, "error": 1}
-    assert (stats["executions"], stats["wall_seconds"], stats["mean_wall_seconds"]) == (2, 6.0, 3.0)
+    assert (stats["executions"], stats["total_wall_seconds"], stats["mean_wall_seconds"]) == (2, 6.0, 3.0)
     assert json.loads(run("hotcell_stats", "--json", "--hours", "100"))["executions"] == 3
     assert json.loads(run("hotcell_stats", "--json", "--user", "ada"))["by_status"] == {"ok": 1}
 
@@ -456,6 +485,7 @@ def manage(tmp_path_factory):
             command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **more
         )
 
+    start.database = str(folder / "db")
     with start("migrate", "--verbosity", "0") as process:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
@@ -463,12 +493,12 @@ def manage(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("code", "exit"), [("print('out')", 0), ("1 / 0", 1), ("import subprocess", 3)], ids=("ok", "error", "rejected")
+    ("code", "expected"), [("print('out')", 0), ("1 / 0", 1), ("import subprocess", 3)], ids=("ok", "error", "rejected")
 )
-def test_the_process_exits_as_promised_and_ends_cleanly(manage, code, exit):
+def test_the_process_exits_as_promised_and_ends_cleanly(manage, code, expected):
     with manage("hotcell_run", "-") as process:
         out, errors = process.communicate(code, timeout=60)
-    assert (process.returncode, errors) == (exit, "")
+    assert (process.returncode, errors) == (expected, "")
     assert "execution  " in out
 
 
@@ -477,6 +507,17 @@ def test_a_failure_is_one_line_on_standard_error(manage):
         out, errors = process.communicate("1", timeout=60)
     assert (process.returncode, out) == (2, "")
     assert errors.count("\n") == 1 and "Traceback" not in errors and "'nope'" in errors
+
+
+@pytest.mark.parametrize("command", ["hotcell_stats", "hotcell_reap", "hotcell_prune --older-than 1"])
+def test_a_database_without_tables_is_one_line_that_says_what_to_do(manage, tmp_path, command):
+    (tmp_path / "empty.py").write_text(
+        "from webapp.settings import *\n"
+        f"DATABASES = {{'default': {{'ENGINE': 'django.db.backends.sqlite3', 'NAME': {str(tmp_path / 'db')!r}}}}}\n"
+    )
+    with manage(*command.split(), "--pythonpath", str(tmp_path), "--settings", "empty") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == Exit.FAILED and errors.count("\n") == 1 and "manage.py migrate" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -488,6 +529,62 @@ def test_the_reaper_goes_on_until_a_signal_and_then_ends_well(manage, number):
         process.send_signal(number)
         out, errors = process.communicate(timeout=20)
     assert (process.returncode, out, errors) == (0, "", "")
+
+
+def asked(manage, question: str) -> list[tuple]:
+    with closing(sqlite3.connect(manage.database, timeout=20)) as database, database:
+        return database.execute(question).fetchall()
+
+
+def wait_for(manage, question: str, seconds: float = 20) -> None:
+    """Until the answer is not empty."""
+    end = time.monotonic() + seconds
+    while not asked(manage, question):
+        assert time.monotonic() < end, f"for {seconds} s nothing answered {question!r}"
+        time.sleep(0.05)
+
+
+def test_ctrl_c_ends_the_code_and_the_row_says_cancelled(manage, program):
+    with manage("hotcell_run", program("n = 0\nwhile n < 1:\n    n *= 2"), "--timeout", "60") as process:
+        wait_for(manage, "SELECT 1 FROM hotcell_codeexecution WHERE status = 'running'")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == Exit.CANCELLED and errors.count("\n") == 1
+    assert asked(manage, "SELECT status FROM hotcell_codeexecution ORDER BY id DESC LIMIT 1") == [("cancelled",)]
+
+
+def test_the_reaper_finds_what_dies_while_it_goes_on(manage):
+    with manage("hotcell_run", "-") as process:
+        process.communicate("1", timeout=60)
+    with manage("hotcell_reap", "--every", "0.1") as process:
+        process.stdout.readline()
+        asked(
+            manage,
+            "UPDATE hotcell_codeexecution SET status = 'running', finished = NULL, expires = '2020-01-01 00:00:00' "
+            "WHERE id = (SELECT max(id) FROM hotcell_codeexecution)",
+        )
+        wait_for(manage, "SELECT 1 FROM hotcell_codeexecution WHERE status = 'lost'")
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate(timeout=20)
+    assert (process.returncode, out, errors) == (0, "Marked as lost: 1.\n", "")
+
+
+def test_the_reaper_outlives_a_database_that_is_away(manage):
+    away = manage.database + ".away"
+    with manage("hotcell_reap", "--every", "0.1") as process:
+        process.stdout.readline()
+        os.rename(manage.database, away)
+        try:
+            os.mkdir(manage.database)  # which no database can be opened in
+            told = process.stderr.readline()
+        finally:
+            os.rmdir(manage.database)
+            os.rename(away, manage.database)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert "could not be asked" in told and process.returncode == 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)

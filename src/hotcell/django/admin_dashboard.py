@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -18,6 +18,7 @@ from hotcell.django.executors import executors
 from hotcell.django.models import CodeExecution
 from hotcell.django.states import FINAL, State
 from hotcell.errors import HotcellError
+from hotcell.sandboxes.local.sandbox import LocalSandbox
 
 _HOURS = 24
 _LOOKED_AT = 1000
@@ -42,22 +43,22 @@ def figures(now: datetime | None = None) -> dict[str, Any]:
 def by_hour(since: datetime) -> dict[str, Any]:
     """The last day's executions: a bar for each hour, a piece of it for each status."""
     recent = CodeExecution.objects.filter(created__gte=since).order_by()
-    counted = recent.annotate(hour=TruncHour("created")).values_list("hour", "status").annotate(Count("pk"))
+    counted = recent.annotate(hour=TruncHour("created", tzinfo=UTC)).values_list("hour", "status").annotate(Count("pk"))
     counts: dict[tuple[datetime, str], int] = {(hour, status): count for hour, status, count in counted}
-    first = timezone.localtime(since).replace(minute=0, second=0, microsecond=0)
+    first = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     hours = [first + timedelta(hours=place) for place in range(_HOURS + 1)]
     totals = [sum(counts.get((hour, state), 0) for state in State) for hour in hours]
     most = max(totals)
     columns = []
     for place, (hour, total) in enumerate(zip(hours, totals, strict=True)):
-        counted_here = [(state, count) for state in State if (count := counts.get((hour, state), 0))]
-        columns.append({"hour": hour, "total": total, "counts": counted_here, "pieces": []})
-        top = _HEIGHT
-        for state, count in counted_here:
+        of_hour = [(state, count) for state in State if (count := counts.get((hour, state), 0))]
+        pieces, top = [], _HEIGHT
+        for state, count in of_hour:
             height = count / most * _HEIGHT
             top -= height
-            piece = {"state": state, "count": count, "x": str(place * 10 + 1), "y": f"{top:.2f}"}
-            columns[-1]["pieces"].append({**piece, "height": f"{height:.2f}"})
+            where = {"x": str(place * 10 + 1), "y": f"{top:.2f}", "height": f"{height:.2f}"}
+            pieces.append({"state": state, "count": count, **where})
+        columns.append({"hour": hour, "total": total, "counts": of_hour, "pieces": pieces})
     seen = {status for _hour, status in counts}
     return {"hours": columns, "most": most, "legend": [state for state in State if state in seen]}
 
@@ -97,10 +98,15 @@ def slowest_code(since: datetime) -> list[dict[str, Any]]:
     found = list(by_code.annotate(longest=Max("wall_seconds"), number=Count("pk")).order_by("-longest")[:_ROWS])
     same = recent.filter(code_sha256__in=[item["code_sha256"] for item in found])
     starts = dict(same.values_list("code_sha256").annotate(start=Min(Substr("code", 1, 500))))
-    for item in found:
-        item["first_line"] = plain(CodeExecution(code=starts.get(item["code_sha256"], "")).first_line)
-        item["longest"] = seconds(item["longest"])
-    return found
+    return [
+        {
+            "code_sha256": item["code_sha256"],
+            "first_line": plain(CodeExecution(code=starts.get(item["code_sha256"], "")).first_line),
+            "longest": seconds(item["longest"]),
+            "number": item["number"],
+        }
+        for item in found
+    ]
 
 
 def heaviest_users(since: datetime) -> list[dict[str, Any]]:
@@ -123,5 +129,7 @@ def pools() -> list[dict[str, Any]]:
             row["problem"] = plain(error)
         else:
             row |= {"isolation": info.isolation.value, "layers": len(info.layers)}
+            if isinstance(executor.sandbox, LocalSandbox):
+                row["is_warm"] = executor.sandbox.wait_until_warm(0)
         found.append(row)
     return found

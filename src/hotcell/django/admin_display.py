@@ -1,8 +1,7 @@
 """What the admin shows of an execution, prepared so that a template only has to write it down.
 
-All of it is data that a stranger's code may have chosen. Nothing here is marked safe but what ``format_html`` escaped, and
-widths are attributes of SVG, which need no inline style: the pages are sent with a Content-Security-Policy that forbids
-those.
+All of it is data that a stranger's code may have chosen. Nothing here is marked safe but what ``format_html`` escaped.
+Widths are attributes of SVG and no inline styles, which the pages' Content-Security-Policy forbids.
 """
 
 from __future__ import annotations
@@ -151,11 +150,12 @@ def usage(execution: CodeExecution) -> list[Bar]:
 
 
 def timeline(timings: object) -> list[Bar]:
-    """The stages one after the other, each where it began."""
-    spent = {name: number(timings.get(f"{name}_seconds")) for name in STAGES} if isinstance(timings, Mapping) else {}
+    """The stages that were gone through, one after the other, each where it began."""
+    found = timings if isinstance(timings, Mapping) else {}
+    spent = {name: took for name in STAGES if (took := number(found.get(f"{name}_seconds"))) > 0}
     total = sum(spent.values())
     bars, start = [], 0.0
-    for name, took in spent.items() if total > 0 else ():
+    for name, took in spent.items():
         width = max(took / total * 100, 0.4)  # a stage that took no time to speak of is seen nevertheless
         at = min(start / total * 100, 100 - width)
         bars.append(Bar(label=name, text=seconds(took), start=f"{at:.2f}", width=f"{width:.2f}"))
@@ -168,16 +168,15 @@ def lines(execution: CodeExecution) -> list[Line]:
     found: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for item in findings(execution):
         found[item["line"]].append(item)
-    code = execution.code[:MOST_CHARACTERS]
     return [
         Line(number=place, text=clean(text), findings=found.get(place, []))
-        for place, text in enumerate(_LINE_END.split(code), start=1)
+        for place, text in enumerate(_split(execution.code), start=1)
     ]
 
 
-def findings(execution: CodeExecution) -> list[Mapping[str, Any]]:
+def findings(execution: CodeExecution) -> list[dict[str, Any]]:
     """Violations and the exception in one shape; their ``line`` is 0 when it is about the whole code."""
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "name": plain(item.get("rule")),
             "is_error": item.get("severity") != "warning",
@@ -190,7 +189,7 @@ def findings(execution: CodeExecution) -> list[Mapping[str, Any]]:
     for error in _mappings([execution.error]):
         line, message = int(number(error.get("line"))), plain(error.get("message"))
         found.append({"name": plain(error.get("type")), "is_error": True, "line": line, "message": message, "fix": ""})
-    last = len(_LINE_END.split(execution.code[:MOST_CHARACTERS]))
+    last = len(_split(execution.code))
     return [item if item["line"] <= last else {**item, "line": 0} for item in found]
 
 
@@ -219,6 +218,12 @@ def seconds(value: float) -> str:
         return f"{value:.2f} s"
     thousandths = value * 1000
     return f"{thousandths:.0f} ms" if thousandths >= 10 else f"{thousandths:.2f} ms"
+
+
+def _split(code: str) -> list[str]:
+    """Its lines; the end of the last one begins no other."""
+    found = _LINE_END.split(code[:MOST_CHARACTERS])
+    return found[:-1] if len(found) > 1 and not found[-1] else found
 
 
 def _shown(data: Mapping[str, Any]) -> Shown:

@@ -127,7 +127,7 @@ def _check_wall(
         yield _about(CheckWarning, alias, problem, "Delegate a cgroup to the server, or run it as root.", "W004")
 
 
-def _about(kind: type[CheckMessage], alias: str, problem: str, hint: str, number: str) -> CheckMessage:
+def _about(kind: type[Error | CheckWarning], alias: str, problem: str, hint: str, number: str) -> CheckMessage:
     return kind(f"HOTCELL_SANDBOXES[{alias!r}]: {problem}", hint=hint or None, id=f"hotcell.{number}")
 
 

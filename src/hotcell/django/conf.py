@@ -16,7 +16,8 @@ for artifacts; ``HOTCELL_KNOWN_SECRETS``, names and values to take out of all ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,28 +69,56 @@ def sandbox_settings(alias: str) -> SandboxSettings:
     given = _sandboxes()
     if alias not in given:
         raise ConfigurationError(f"HOTCELL_SANDBOXES has no {alias!r}: it has {', '.join(map(repr, given))}.")
-    entry = dict(given[alias])
+    entry = given[alias]
     known = {"BACKEND", "OPTIONS", "CONFIG", "POLICY", "MIN_ISOLATION"}
-    if unknown := sorted(entry.keys() - known):
-        raise _bad(alias, unknown[0], entry[unknown[0]], f"the keys are {', '.join(sorted(known))}")
+    if unknown := sorted(map(str, entry.keys() - known)):
+        raise _bad(alias, unknown[0], entry.get(unknown[0]), f"the keys are {', '.join(sorted(known))}")
+    backend = entry.get("BACKEND", _DEFAULT[DEFAULT_ALIAS]["BACKEND"])
+    if not isinstance(backend, str):
+        raise _bad(alias, "BACKEND", backend, "give the dotted path of a sandbox's class")
+    options, limits = entry.get("OPTIONS", {}), entry.get("CONFIG", {})
+    for key, value in (("OPTIONS", options), ("CONFIG", limits)):
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise _bad(alias, key, value, "give a dict")
+    with _about(alias, "CONFIG", limits):
+        config = SandboxConfig().replace(**limits)
+    with _about(alias, "POLICY", entry.get("POLICY")):
+        policy = _policy(alias, entry.get("POLICY", "standard"))
     return SandboxSettings(
         alias=alias,
-        backend=entry.get("BACKEND", _DEFAULT[DEFAULT_ALIAS]["BACKEND"]),
-        options=dict(entry.get("OPTIONS", {})),
-        config=SandboxConfig().replace(**entry.get("CONFIG", {})),
-        policy=_policy(alias, entry.get("POLICY", "standard")),
+        backend=backend,
+        options=dict(options),
+        config=config,
+        policy=policy,
         min_isolation=_level(alias, entry.get("MIN_ISOLATION", IsolationLevel.PROCESS)),
     )
 
 
+@contextlib.contextmanager
+def _about(alias: str, key: str, value: object) -> Iterator[None]:
+    """Whatever is wrong in there is said with where it is."""
+    try:
+        yield
+    except (ConfigurationError, TypeError) as error:
+        if str(error).startswith("HOTCELL_SANDBOXES"):
+            raise
+        raise _bad(alias, key, value, str(error).rstrip(".")) from error
+
+
 def known_secrets() -> dict[str, str]:
     """What must never be seen in any output, by name: Django's own secrets, and HOTCELL_KNOWN_SECRETS."""
-    found = {"SECRET_KEY": str(settings.SECRET_KEY)}
-    found |= {f"SECRET_KEY_FALLBACKS_{place}": str(key) for place, key in enumerate(settings.SECRET_KEY_FALLBACKS)}
-    found |= {f"DATABASES_{alias}": str(entry.get("PASSWORD") or "") for alias, entry in settings.DATABASES.items()}
-    found |= {"EMAIL_HOST_PASSWORD": settings.EMAIL_HOST_PASSWORD}
-    found |= getattr(settings, "HOTCELL_KNOWN_SECRETS", {})
-    return {name: value for name, value in found.items() if value}
+    found = {"SECRET_KEY": _word(settings.SECRET_KEY)}
+    found |= {f"SECRET_KEY_FALLBACKS_{place}": _word(key) for place, key in enumerate(settings.SECRET_KEY_FALLBACKS)}
+    found |= {f"DATABASES_{alias}": _word(entry.get("PASSWORD")) for alias, entry in settings.DATABASES.items()}
+    found |= {"EMAIL_HOST_PASSWORD": _word(settings.EMAIL_HOST_PASSWORD)}
+    more = getattr(settings, "HOTCELL_KNOWN_SECRETS", {})
+    if not isinstance(more, Mapping):
+        raise ConfigurationError(f"HOTCELL_KNOWN_SECRETS is a {type(more).__name__}: give a dict of names and values.")
+    return {name: value for name, value in (found | {str(name): _word(more[name]) for name in more}).items() if value}
+
+
+def _word(secret: object) -> str:
+    return secret.decode("utf-8", "backslashreplace") if isinstance(secret, bytes) else str(secret or "")
 
 
 def artifact_storage() -> Storage:
@@ -114,7 +143,11 @@ def _policy(alias: str, given: object) -> Policy:
         raise _bad(alias, "POLICY", given if not isinstance(given, Mapping) else unknown[0], f"the keys are {keys}")
     policy = Policy.named(given.get("PRESET", "standard"))
     for key, method in _CHANGES.items():
-        policy = getattr(policy, method)(*given[key]) if given.get(key) else policy
+        names = given.get(key, ())
+        # The letters of a word would each be taken for a name.
+        if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in names):
+            raise _bad(alias, "POLICY", given, f"{key} must be a list of names")
+        policy = getattr(policy, method)(*names) if names else policy
     return policy
 
 

@@ -105,6 +105,7 @@ class CodeExecution(models.Model):
         ordering = ("-id",)
         indexes = (
             models.Index(fields=("user", "-created"), name="hotcell_by_user"),
+            models.Index(fields=("user", "-id"), name="hotcell_pages_of_user"),
             models.Index(fields=("status", "-created"), name="hotcell_by_status"),
             models.Index(fields=("-created",), name="hotcell_by_age"),
             models.Index(fields=("code_sha256", "-created"), name="hotcell_by_code"),
@@ -112,7 +113,7 @@ class CodeExecution(models.Model):
             # Few rows at any time, among many millions.
             models.Index(fields=("expires",), condition=Q(status="running"), name="hotcell_running"),
             models.Index(fields=("created",), condition=Q(status="queued"), name="hotcell_queued"),
-            models.Index(fields=("-created",), condition=Q(violation_count__gt=0), name="hotcell_with_violations"),
+            models.Index(fields=("-id",), condition=Q(violation_count__gt=0), name="hotcell_with_violations"),
         )
         constraints = (
             models.CheckConstraint(condition=Q(status__in=State.values), name="hotcell_status_is_known"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, F, Q, When
+from django.db.models import BigIntegerField, Case, F, Field, FloatField, Q, When
 from django.db.models.expressions import Combinable
 from django.utils import timezone
 
@@ -46,7 +46,9 @@ class Limit:
 
 def limits_of(user: User) -> list[Limit]:
     """What is in force for them: of each window their own, else their groups' most generous, else everybody's."""
-    mine = Q(user=user) | Q(group__in=user.groups.all()) | Q(user__isnull=True, group__isnull=True)
+    mine = Q(user=user) | Q(user__isnull=True, group__isnull=True)
+    if hasattr(user, "groups"):  # a project's own user model may be without
+        mine |= Q(group__in=user.groups.all())
     found = list(ExecutionQuota.objects.filter(mine))
     limits: list[Limit] = []
     for window in Window:
@@ -60,12 +62,15 @@ def limits_of(user: User) -> list[Limit]:
     return limits
 
 
-def reserve(user: User, config: SandboxConfig, now: datetime | None = None) -> dict[str, Any] | None:
+def reserve(
+    user: User, config: SandboxConfig, now: datetime | None = None, limits: list[Limit] | None = None
+) -> dict[str, Any] | None:
     """Take all that the execution may use; what ``settle`` needs to know, or None where nothing is limited.
 
-    Raises QuotaExceeded, which says what is used up and when there will be more.
+    Raises QuotaExceeded, which says what is used up and when there will be more. ``limits`` are theirs, where they were
+    asked for before: with them a transaction begins by writing, and SQLite in its default mode lets many wait in turn.
     """
-    limits = limits_of(user)
+    limits = limits_of(user) if limits is None else limits
     if not limits:
         return None
     now = now or timezone.now()
@@ -75,7 +80,6 @@ def reserve(user: User, config: SandboxConfig, now: datetime | None = None) -> d
         "wall_seconds": config.timeout_seconds,
         "output_bytes": config.output_bytes,
     }
-    QuotaUse.objects.get_or_create(user=user)
     has_room = Q()
     for limit in limits:
         has_room &= _has_room(limit, amounts, now)
@@ -85,8 +89,11 @@ def reserve(user: User, config: SandboxConfig, now: datetime | None = None) -> d
             When(_is_current(window, now), then=F(f"{window}_start")), default=start_of(window, now)
         )
         changes |= {f"{window}_{name}": _used(window, name, now) + amounts[name] for name in RESOURCES}
-    if not QuotaUse.objects.filter(has_room, user=user).update(**changes):
-        raise _refusal(user, limits, amounts, now)
+    mine = QuotaUse.objects.filter(has_room, user=user)
+    if not mine.update(**changes):
+        QuotaUse.objects.get_or_create(user=user)  # it may be their first
+        if not mine.update(**changes):
+            raise _refusal(user, limits, amounts, now)
     return {"at": now.isoformat(), **{name: amounts[name] for name in RESOURCES}}
 
 
@@ -100,10 +107,9 @@ def settle(user_id: int, reserved: Mapping[str, Any], used: Amounts) -> None:
     for window in WINDOWS:
         for name in RESOURCES:
             field = f"{window}_{name}"
-            still_that = When(
-                **{f"{window}_start": start_of(window, at)}, then=F(field) - (reserved[name] - used[name])
-            )
-            changes[field] = Case(still_that, default=F(field))
+            unused = reserved[name] - used[name]
+            still_that = When(**{f"{window}_start": start_of(window, at)}, then=F(field) - unused)
+            changes[field] = Case(still_that, default=F(field), output_field=_column(name))
     QuotaUse.objects.filter(user_id=user_id).update(**changes)
 
 
@@ -142,6 +148,10 @@ def _used(window: Window, resource: str, now: datetime) -> Combinable:
     field = f"{window}_{resource}"
     zero = 0 if resource in ("executions", "output_bytes") else 0.0
     return Case(When(_is_current(window, now), then=F(field)), default=zero)
+
+
+def _column(resource: str) -> Field[Any, Any]:
+    return FloatField() if resource.endswith("_seconds") else BigIntegerField()
 
 
 def _is_current(window: Window, now: datetime) -> Q:

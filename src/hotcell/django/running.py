@@ -7,7 +7,7 @@ import os
 import threading
 from uuid import UUID
 
-from django.db import DatabaseError, connection
+from django.db import connection
 
 from hotcell.django.models import CodeExecution
 from hotcell.sandboxes.base import Cancellation
@@ -62,7 +62,7 @@ class Running:
                 wanted = CodeExecution.objects.filter(pk__in=keys, cancel_requested=True)
                 for key in wanted.values_list("pk", flat=True):
                     self.cancel(key)
-            except DatabaseError:
+            except Exception:  # noqa: BLE001  # without this thread, nobody could cancel anything from elsewhere
                 _log.warning("Nobody could ask the database which executions are to be cancelled.", exc_info=True)
             finally:
                 connection.close()

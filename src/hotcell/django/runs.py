@@ -79,8 +79,7 @@ class Run:
         config = options.get("config") or executor.config
         execution = _new_row(code, alias, executor, config, options)
         try:
-            with transaction.atomic():
-                _start(execution, config)
+            _start(execution, config)
         except QuotaExceeded as error:
             _refuse(execution, error)
             raise
@@ -158,15 +157,21 @@ def _new_row(code: object, alias: str, executor: Executor, config: SandboxConfig
 
 def _start(execution: CodeExecution, config: SandboxConfig) -> None:
     now = timezone.now()
-    if execution.user is not None:
-        execution.reserved = quotas.reserve(execution.user, config, now)
+    user = execution.user
+    limits = (
+        [] if user is None else quotas.limits_of(user)
+    )  # before the transaction: in SQLite no reader becomes a writer
     execution.status, execution.started, execution.attempt = State.RUNNING, now, 1
     execution.expires = now + timedelta(seconds=config.timeout_seconds + config.pause_seconds) + _MARGIN
-    execution.save()
+    with transaction.atomic():
+        if user is not None:
+            execution.reserved = quotas.reserve(user, config, now, limits)
+        execution.save()
 
 
 def _refuse(execution: CodeExecution, error: QuotaExceeded) -> None:
     execution.status, execution.finished = State.OVER_QUOTA, timezone.now()
+    execution.started, execution.expires, execution.attempt = None, None, 0
     execution.reason, execution.decided_by = str(error), "admit"
     execution.save()
     signals.quota_exceeded.send_robust(CodeExecution, execution=execution, error=error)

@@ -6,7 +6,8 @@
     services.cancel(execution)
 
 Each has an async twin. What the code does is in the row that comes back. Raised are QuotaExceeded, ConfigurationError
-for a bad argument, and our own failures (SandboxError and its kin); all of them have left a row as well.
+for a bad argument, and our own failures (SandboxError and its kin); but for an alias that is not there, or that this
+host cannot give, they have left a row as well.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ async def acancel(execution: CodeExecution) -> bool:
 def reap() -> int:
     """Mark what a dead process left as lost, and give back what it had reserved; how many there were."""
     found = 0
-    for execution in CodeExecution.objects.overdue().iterator():
+    overdue = CodeExecution.objects.overdue().only("pk", "attempt", "reserved", "user_id")
+    for execution in overdue.iterator():
         with transaction.atomic():
             mine = CodeExecution.objects.filter(pk=execution.pk, status=State.RUNNING, attempt=execution.attempt)
             final = {"status": State.LOST, "finished": timezone.now(), "expires": None, "reserved": None}

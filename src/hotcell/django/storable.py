@@ -26,10 +26,16 @@ def text(value: str | bytes) -> str:
 def data(value: Any) -> Any:
     """JSON data that any database takes; what is no JSON data becomes its ``repr``."""
     try:
-        plain = json.loads(json.dumps(value, default=repr, allow_nan=False))
+        return _clean(_plain(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        return {"not kept": f"{type(error).__name__}: {error}"[:200]}
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(value, default=repr, allow_nan=False))
     except ValueError:  # a number that JSON has no word for
-        plain = json.loads(json.dumps(_named_numbers(value), default=repr))
-    return _clean(plain)
+        return json.loads(json.dumps(_named_numbers(value), default=repr))
 
 
 def context(value: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:

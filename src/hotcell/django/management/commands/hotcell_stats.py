@@ -46,11 +46,11 @@ def _rows(stats: dict[str, Any]) -> list[dict[str, str]]:
     figures = {
         "executions": str(stats["executions"]),
         **{f"  {status}": str(number) for status, number in by_status},
-        "wall time": duration(stats["wall_seconds"]),
+        "wall time": duration(stats["total_wall_seconds"]),
         "  mean": duration(stats["mean_wall_seconds"]),
         "  longest": duration(stats["most_wall_seconds"]),
-        "CPU time": duration(stats["cpu_seconds"]),
-        "peak memory": size(stats["peak_memory_bytes"]),
-        "output": size(stats["output_bytes"]),
+        "CPU time": duration(stats["total_cpu_seconds"]),
+        "peak memory": size(stats["most_memory_bytes"]),
+        "output": size(stats["total_output_bytes"]),
     }
     return [{"what": what, "amount": amount} for what, amount in figures.items()]
