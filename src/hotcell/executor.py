@@ -67,6 +67,7 @@ class Executor:
         self.config = config or SandboxConfig()
         self.policy = policy or Policy.standard()
         self.min_isolation = IsolationLevel(min_isolation)
+        self.redactor = redactor
         self._owns_sandbox = sandbox is None
         self._deterministic = Deterministic() if cache is not None and deterministic is None else deterministic
         self.sandbox = _local_sandbox(deterministic=self._deterministic is not None) if sandbox is None else sandbox
@@ -100,11 +101,12 @@ class Executor:
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
         deterministic: Deterministic | None = None,
+        execution_id: str = "",
     ) -> ExecutionResult:
         """Run the code once. ``context`` is JSON data that the code finds as variables; ``files`` go into its work
         directory; ``artifacts`` are globs of the files to bring back; ``tools`` are functions of the host that it may
         call. ``language``: ``python``, ``javascript``, ``bash``, or one that was registered. ``deterministic`` stands
-        in for the executor's.
+        in for the executor's. ``execution_id`` is a name of the caller's own for it, such as the key of a row.
 
         What the code does is a result. Raises ConfigurationError for a bad argument, QuotaExceeded from the admit hook
         and SandboxError or ProtocolError for our own failures.
@@ -118,6 +120,7 @@ class Executor:
             cancellation=cancellation,
             language=language,
             deterministic=self._settings(deterministic, language),
+            execution_id=execution_id,
         )
         return self._pipeline.run(code, call)
 
@@ -133,6 +136,7 @@ class Executor:
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
         deterministic: Deterministic | None = None,
+        execution_id: str = "",
     ) -> ExecutionResult:
         """The same as ``execute``. Cancelling the task cancels the execution and waits until it is gone."""
         call = Call.checked(
@@ -145,6 +149,7 @@ class Executor:
             cancellation=cancellation,
             language=language,
             deterministic=self._settings(deterministic, language),
+            execution_id=execution_id,
         )
         return await self._threads.run(self._pipeline.run, code, call, cancellation=call.cancellation)
 
@@ -160,6 +165,7 @@ class Executor:
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
         deterministic: Deterministic | None = None,
+        execution_id: str = "",
     ) -> Stream:
         """The same as ``execute``, as events while they happen: ``for event in executor.stream(code)``.
 
@@ -174,6 +180,7 @@ class Executor:
             cancellation=cancellation,
             language=language,
             deterministic=self._settings(deterministic, language),
+            execution_id=execution_id,
         )
         return open_stream(Stream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
 
@@ -189,6 +196,7 @@ class Executor:
         cancellation: Cancellation | None = None,
         language: str = PYTHON,
         deterministic: Deterministic | None = None,
+        execution_id: str = "",
     ) -> AsyncStream:
         """The same as ``stream``, for ``async for``. Cancelling the task ends the execution."""
         call = Call.checked(
@@ -201,6 +209,7 @@ class Executor:
             cancellation=cancellation,
             language=language,
             deterministic=self._settings(deterministic, language),
+            execution_id=execution_id,
         )
         return open_stream(AsyncStream, self._pipeline.output_check, call, partial(self._pipeline.run, code))
 

@@ -18,6 +18,7 @@ CONTEXT_BYTES = 64 << 20
 """The most that all context variables may hold, in bytes, about."""
 
 _DEPTH = 50
+_LONGEST_NAME = 200
 _INT_BITS = 14_280  # 4,300 digits, beyond which Python does not convert to text
 _NAME_BYTES = 255
 _OWN_FOLDERS = 8
@@ -173,3 +174,11 @@ def check_artifacts(patterns: Iterable[str]) -> tuple[str, ...]:
         if not isinstance(glob, str) or not glob or glob.startswith("/") or "\0" in glob or ".." in glob.split("/"):
             raise ConfigurationError(f"artifacts: {glob!r} is not a glob below the work directory, such as '*.png'.")
     return globs
+
+
+def check_execution_id(execution_id: object) -> None:
+    """Raises ConfigurationError unless it is fit for a log line."""
+    if not isinstance(execution_id, str) or len(execution_id) > _LONGEST_NAME or not execution_id.isprintable():
+        raise ConfigurationError(
+            f"execution_id={execution_id!r:.60} is not allowed: give at most {_LONGEST_NAME} printable characters."
+        )

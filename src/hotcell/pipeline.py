@@ -59,6 +59,8 @@ class Call:
     deterministic: Deterministic | None = None
     number: int = 0
     """The cell's number in its session; 0 outside of one."""
+    execution_id: str = ""
+    """The caller's name for it; empty for one of ours."""
 
     @classmethod
     def checked(
@@ -73,9 +75,11 @@ class Call:
         tools: Tools | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         deterministic: Deterministic | None = None,
+        execution_id: str = "",
     ) -> Call:
         """Raises ConfigurationError, which names the item."""
         languages.other(language)
+        inputs.check_execution_id(execution_id)
         variables = inputs.check_context(context, config)
         return cls(
             config=config,
@@ -87,6 +91,7 @@ class Call:
             artifacts=inputs.check_artifacts(artifacts),
             cancellation=cancellation or Cancellation(),
             deterministic=deterministic,
+            execution_id=execution_id,
         )
 
 
@@ -129,7 +134,7 @@ class Pipeline:
         other = languages.other(call.language)
         sandbox = self.sandbox.for_language(call.language)
         _require_support(sandbox, call)
-        steps = Steps(code, self.sandbox.name, call.language)
+        steps = Steps(code, self.sandbox.name, call.language, call.execution_id)
         try:
             if call.listener:
                 call.listener.started(steps.execution_id, steps.code_sha256)

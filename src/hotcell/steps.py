@@ -28,14 +28,14 @@ class Admission:
 class Steps:
     """What is known of one execution so far: its identity, its findings and how long each step took."""
 
-    def __init__(self, code: object, sandbox_name: str, language: str) -> None:
+    def __init__(self, code: object, sandbox_name: str, language: str, execution_id: str = "") -> None:
         self._began = self._last = perf_counter()
         self._seconds: dict[str, float] = {}
         self._step = "admit"
         self._sandbox_name = sandbox_name
         self._language = language
         self._sandbox: SandboxInfo | None = None
-        self.execution_id = uuid.uuid4().hex
+        self.execution_id = execution_id or uuid.uuid4().hex
         data = as_bytes(code)
         self._code_bytes = len(data)
         self.code_sha256 = hashlib.sha256(data).hexdigest()

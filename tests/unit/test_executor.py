@@ -377,3 +377,14 @@ class TestCheck:
 
     def test_it_takes_any_bytes(self):
         assert not check(b"\xff\xfe\x00").accepted
+
+
+class TestExecutionId:
+    def test_the_callers_own_is_everywhere(self):
+        result = Executor(Scripted()).execute("1", execution_id="row-17")
+        assert result.execution_id == "row-17"
+
+    @pytest.mark.parametrize("bad", ["line\nbreak", "x" * 201, None, 5])
+    def test_one_that_is_no_name_is_refused(self, bad: Any):
+        with pytest.raises(ConfigurationError, match="execution_id"):
+            Executor(Scripted()).execute("1", execution_id=bad)

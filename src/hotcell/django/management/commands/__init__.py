@@ -1,0 +1,1 @@
+"""One file for each command, thin over what does the work."""
