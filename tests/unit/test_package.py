@@ -14,6 +14,9 @@ import hotcell
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src" / "hotcell").rglob("*.py"))
+DJANGO_APP = ROOT / "src" / "hotcell" / "django"
+ITS_OWN = {DJANGO_APP: {"django", "asgiref"}}
+"""What a part that is installed as an extra may import on top."""
 
 
 def imported_packages(source: Path) -> set[str]:
@@ -28,7 +31,14 @@ def imported_packages(source: Path) -> set[str]:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.relative_to(ROOT / "src").as_posix())
 def test_core_imports_nothing_but_the_standard_library(source: Path) -> None:
-    assert imported_packages(source) <= {*sys.stdlib_module_names, "hotcell"}
+    more = {name for part, names in ITS_OWN.items() if source.is_relative_to(part) for name in names}
+    assert imported_packages(source) <= {*sys.stdlib_module_names, "hotcell"} | more
+
+
+def test_only_the_django_app_knows_django() -> None:
+    others = [source for source in SOURCES if not source.is_relative_to(DJANGO_APP)]
+    assert others
+    assert not [source for source in others if imported_packages(source) & {"django", "asgiref"}]
 
 
 def test_the_distribution_declares_no_dependency() -> None:
