@@ -22,11 +22,13 @@ import contextvars
 import ctypes
 import json
 import os
+import queue
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, TextIO
 
 from hotcell.errors import ConfigurationError
@@ -99,7 +101,7 @@ def _raise_in(thread: int, kind: type[BaseException]) -> None:
 class _Capture:
     """What one cell writes to stdout and stderr, up to a limit."""
 
-    def __init__(self, limit: int, full: threading.Event) -> None:
+    def __init__(self, limit: int, full: queue.SimpleQueue[None]) -> None:
         self._limit = limit
         self._pieces: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._wake = full
@@ -112,8 +114,9 @@ class _Capture:
         self._pieces[stream].append(data[: max(room, 0)].decode("utf-8", "ignore"))
         self.size += len(data)
         if len(data) > room:
-            self.full = True
-            self._wake.set()
+            if not self.full:
+                self._wake.put(None)
+                self.full = True
             raise _Stop
         return len(text)
 
@@ -182,7 +185,8 @@ class _Cell:
 
     def __init__(self, request: RunRequest) -> None:
         self._request = request
-        self._wake = threading.Event()
+        # What wakes the caller is one step in C: a lock that _Stop finds the cell's thread in would stay locked.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._capture = _Capture(request.config.output_bytes, self._wake)
         self._report: Mapping[str, Any] | None = None
         self._cpu_seconds = 0.0
@@ -195,11 +199,14 @@ class _Cell:
         # And in a context of its own, as decimal keeps the caller's precision in the caller's.
         context = contextvars.Context()
         thread = threading.Thread(target=context.run, args=(self._work,), name="hotcell-cell", daemon=True)
-        self._request.cancellation.on_cancel(self._wake.set)
+        self._request.cancellation.on_cancel(partial(self._wake.put, None))
         began = time.perf_counter()
         thread.start()
-        self._wake.wait(config.timeout_seconds)
-        timed_out = not self._wake.is_set()
+        try:
+            self._wake.get(timeout=config.timeout_seconds)
+            timed_out = False
+        except queue.Empty:
+            timed_out = True
         wall = time.perf_counter() - began
         stopped = self._end(thread)
         status, reason, decided_by = self._verdict(timed_out=timed_out)
@@ -231,7 +238,7 @@ class _Cell:
             finally:
                 source.forget()
                 self._cpu_seconds = time.thread_time()
-                self._wake.set()
+                self._wake.put(None)
 
     def _execute(self, source: Source) -> Mapping[str, Any] | None:
         request = self._request
