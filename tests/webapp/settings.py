@@ -40,7 +40,7 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "webapp.urls"
 STATIC_URL = "static/"
-MEDIA_ROOT = tempfile.mkdtemp(prefix="hotcell-media-")
+MEDIA_ROOT = f"{tempfile.gettempdir()}/hotcell-tests-media-{os.getpid()}"  # made when a file is kept
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 POSTGRES = os.environ.get("HOTCELL_TEST_POSTGRES")
 DATABASES = {

@@ -35,6 +35,8 @@ _log = logging.getLogger("hotcell.django")
 _MARGIN = timedelta(seconds=60)
 """On top of an execution's limits, until whoever ran it is taken for dead."""
 _GONE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+_OVER = {"expires": None, "reserved": None}
+_LOST = "Whoever ran it died; what became of the code is not known."
 _TO_THE_EXECUTOR = ("context", "files", "artifacts", "config", "tools", "language")
 
 
@@ -115,16 +117,13 @@ class Run:
         if execution.is_final:
             return
         running.discard(execution)
-        fields = {**fields, "finished": timezone.now(), "expires": None, "reserved": None}
+        fields = {**fields, **_OVER, "finished": timezone.now()}
         kept: list[ExecutionArtifact] = []
         try:
             with transaction.atomic():
-                mine = CodeExecution.objects.filter(pk=execution.pk, status=State.RUNNING, attempt=execution.attempt)
-                is_ours = bool(mine.update(**fields))
+                is_ours = end_row(execution, fields)
                 if is_ours and result is not None:
                     kept = recording.keep_artifacts(execution, result.artifacts)
-                if is_ours and execution.reserved and execution.user_id is not None:
-                    quotas.settle(execution.user_id, execution.reserved, recording.used_by(fields))
         except BaseException:
             recording.discard(kept)
             raise
@@ -135,6 +134,23 @@ class Run:
         for name, value in fields.items():
             setattr(execution, name, value)
         _tell(execution)
+
+
+def end_row(execution: CodeExecution, fields: Mapping[str, Any]) -> bool:
+    """Write the last change and settle the quota, in the caller's transaction; False when somebody else was first."""
+    mine = CodeExecution.objects.filter(pk=execution.pk, status=State.RUNNING, attempt=execution.attempt)
+    if not mine.update(**fields):
+        return False
+    if execution.reserved and execution.user_id is not None:
+        quotas.settle(execution.user_id, execution.reserved, recording.used_by(fields))
+    return True
+
+
+def end_as_lost(execution: CodeExecution) -> bool:
+    """Whoever ran it is dead; nothing is known of what it used. False when it had come to its end after all."""
+    lost = {"status": State.LOST, "reason": _LOST, "decided_by": "sandbox", "finished": timezone.now()}
+    with transaction.atomic():
+        return end_row(execution, {**lost, **_OVER})
 
 
 def _new_row(code: object, alias: str, executor: Executor, config: SandboxConfig, options: Options) -> CodeExecution:
@@ -158,9 +174,8 @@ def _new_row(code: object, alias: str, executor: Executor, config: SandboxConfig
 def _start(execution: CodeExecution, config: SandboxConfig) -> None:
     now = timezone.now()
     user = execution.user
-    limits = (
-        [] if user is None else quotas.limits_of(user)
-    )  # before the transaction: in SQLite no reader becomes a writer
+    # Before the transaction: in SQLite no reader becomes a writer.
+    limits = [] if user is None else quotas.limits_of(user)
     execution.status, execution.started, execution.attempt = State.RUNNING, now, 1
     execution.expires = now + timedelta(seconds=config.timeout_seconds + config.pause_seconds) + _MARGIN
     with transaction.atomic():

@@ -18,15 +18,12 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
-from hotcell.django import quotas
 from hotcell.django.models import CodeExecution
 from hotcell.django.running import running
-from hotcell.django.runs import Options, Run
+from hotcell.django.runs import Options, Run, end_as_lost
 from hotcell.django.states import State
 from hotcell.events import Event, Finished
 from hotcell.streaming import AsyncStream, Stream
-
-_LOST = "Whoever ran it died; what became of the code is not known."
 
 
 def execute(code: str | bytes, **options: Unpack[Options]) -> CodeExecution:
@@ -77,19 +74,8 @@ async def acancel(execution: CodeExecution) -> bool:
 
 def reap() -> int:
     """Mark what a dead process left as lost, and give back what it had reserved; how many there were."""
-    found = 0
     overdue = CodeExecution.objects.overdue().only("pk", "attempt", "reserved", "user_id")
-    for execution in overdue.iterator():
-        with transaction.atomic():
-            mine = CodeExecution.objects.filter(pk=execution.pk, status=State.RUNNING, attempt=execution.attempt)
-            final = {"status": State.LOST, "finished": timezone.now(), "expires": None, "reserved": None}
-            if not mine.update(**final, reason=_LOST, decided_by="sandbox"):
-                continue
-            if execution.reserved and execution.user_id is not None:
-                used = dict.fromkeys(quotas.RESOURCES, 0.0) | {"executions": 1}
-                quotas.settle(execution.user_id, execution.reserved, used)
-        found += 1
-    return found
+    return sum(map(end_as_lost, overdue.iterator()))
 
 
 class ExecutionStream:
